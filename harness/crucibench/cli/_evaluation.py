@@ -51,7 +51,7 @@ def _execute(
     resolved: Resolved, options: RunOptions, layout: Layout, listener: ProgressListener, *,
     form: Format, quiet: bool, policy: Policy | None,
 ) -> int:  # fmt: skip
-    from crucibench.api import carry_out
+    from crucibench.api import carry_out, judge_of
     from crucibench.cli._plan import plan_document, plan_tables
     from crucibench.engine.run import execute
 
@@ -64,7 +64,7 @@ def _execute(
     try:
         with listener.at_work():
             if options.dry_run or options.part is not None:
-                execute(resolved, options, listener)
+                execute(resolved, options, listener, judge_of(resolved))
             else:
                 run = carry_out(resolved, options, listener, policy)
     except KeyboardInterrupt as error:
@@ -81,12 +81,31 @@ def _execute(
     if options.part is not None:
         return _report_part(layout, quiet)
     if listener.for_people:
-        return show_result(run, form, quiet, policy)
+        return _report_looks(run, resolved, show_result(run, form, quiet, policy), quiet)
 
     for pair in pairs_of(run):
         listener.note(pair.sentence())
     print_board(leaderboard([run]), form)
-    return exit_code(run)
+    return _report_looks(run, resolved, exit_code(run), quiet)
+
+
+def _report_looks(run: Run, resolved: Resolved, code: int, quiet: bool) -> int:
+    """Reports what looks at a run have decided, and writes it; returns the run's exit code."""
+    file = resolved.spec.defaults.until_decided
+    if file is None:
+        return code
+    from crucibench.gating.looks import looked_verdict
+    from crucibench.gating.outputs import write_outputs
+    from crucibench.gating.policy import read_policy
+    from crucibench.gating.text import headline
+
+    verdict = looked_verdict(run, read_policy(resolved.base / file), file)
+    folder = run.root / "gate"
+    write_outputs(verdict, folder)
+    for check in verdict.checks:
+        NotePrinter(quiet)(f"{check.address}: {check.outcome}: {check.message}")
+    NotePrinter(quiet)(f"{headline(verdict)}; written to {folder}")
+    return code or verdict.exit_code
 
 
 def _report_part(layout: Layout, quiet: bool) -> int:

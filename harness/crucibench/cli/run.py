@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from crucibench.cli._options import (
     ALLOW_PICKLE,
     AUTO_OR_NUMBER,
     FORMAT,
+    NAMED_FILE,
     NAMES,
     OUT,
     POLICY,
@@ -127,6 +129,9 @@ TOLERANCE = 1e-5
 )
 @click.option("--fresh", is_flag=True, help="Throw away what an earlier run of the same left.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--until-decided", metavar="FILE", type=NAMED_FILE,
+              help="Ask in blocks of samples, models in turn, until the required rules of this "
+              "policy are decided of every model against the first.")  # fmt: skip
 @POLICY
 @OUT
 @FORMAT
@@ -150,6 +155,7 @@ def command(
     save_adversarials: bool,
     fresh: bool,
     dry_run: bool,
+    until_decided: Path | None,
     policy_file: Path | None,
     out: Path,
     form: Format,
@@ -200,6 +206,8 @@ def command(
             Path(),
             "command line",
         )
+    if until_decided is not None:
+        defaults["until_decided"] = os.path.relpath(until_decided, base)
     overrides = Overrides(
         defaults={key: value for key, value in defaults.items() if value is not None},
         suites=chosen,

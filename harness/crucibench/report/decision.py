@@ -1,5 +1,7 @@
 """A run's claims in words: which model to ship, in a paragraph a data set; what stands out.
 
+Trainings of one recipe are not held against each other: their recipe is, against other recipes.
+
 A model may ship whose numbers no audit doubts, none of whose cells failed, that is shown to beat
 the trivial predictors, and that holds a gate policy's required rules, where one is given. Of those
 that may, one ships if it is shown to be better than each other: in the first headline column, or,
@@ -8,12 +10,13 @@ where that leaves the two open, in the others of its axis, or in any, without be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from crucibench.comparing.claims import Claim, Claims, Tested, claims_of
-from crucibench.contracts.rows import MetricRow
+from crucibench.comparing.recipes import contenders_of
+from crucibench.contracts.rows import RECIPE, MetricRow
 from crucibench.contracts.verdict import Severity, Status
 from crucibench.gating.policy import Policy
 from crucibench.gating.result import WORST_FIRST, Outcome
@@ -79,9 +82,9 @@ class _Choice:
     ) -> None:
         self.data = data
         self.claims = claims
+        self.wanting = "" if run.finished else "a finished run"
         self.columns = [one for one in columns if one.metric.direction in {"higher", "lower"}]
-        self.models = [name for name, of in run.models if of == data]
-        self.recipes = {name: one.group for (name, of), one in run.models.items() if of == data}
+        self.models = contenders_of(run, data)
         self.gate = gate
         self.needed = 0
         self.unproven: list[str] = []
@@ -89,7 +92,7 @@ class _Choice:
             model: reason
             for model in self.models
             if (
-                reason := _doubts(run, model, data)
+                reason := _doubts(run, self.models[model], data)
                 or self._below_baselines(model)
                 or self._breaks(model)
             )
@@ -107,21 +110,28 @@ class _Choice:
         beside = self.claims.beside
         if beside is None:
             return ""
-        left = [name for name in self._trivial() if not self._claims(model, name, beside)]
+        trainings = self.models[model]
+        left = [
+            (name, one)
+            for name in self._trivial()
+            for one in trainings
+            if not self._claims(one, name, beside)
+        ]
         if not left:
             return ""
-        for name in left:
-            if self._claims(name, model, beside):
+        for name, one in left:
+            if self._claims(name, one, beside):
                 return f"worse than {name}"
         self.unproven.append(model)
-        tested = self._tested(model, left[0], beside)
+        tested = self._tested(left[0][1], left[0][0], beside)
         if tested is not None and tested.gain > 0 and tested.needed is not None:
             self.needed = max(self.needed, tested.needed)
-        return f"not shown to beat {listed(left)}"
+        return f"not shown to beat {listed(list(dict.fromkeys(name for name, _ in left)))}"
 
     def _breaks(self, model: str, rival: str = "") -> str:
         """Returns which required rule of the policy a model does not hold; "" for none."""
-        if self.gate is None or model == rival:
+        mixed = rival and model.endswith(RECIPE) != rival.endswith(RECIPE)
+        if self.gate is None or model == rival or mixed:
             return ""
         checks = self.gate.broken(self.data, model, rival)
         if not checks:
@@ -139,7 +149,7 @@ class _Choice:
             helps = f"about {show_count(_round_up(self.needed))} samples" if self.needed else ""
             return self._none("No model may ship", helps)
         if self.claims.note:
-            return self._none(f"Can't tell: {self.claims.note}", "a finished run")
+            return self._none(f"Can't tell: {self.claims.note}", self.wanting)
         # What too few samples keep from beating a trivial predictor may yet be the better one.
         rivals = [*left, *(model for model in self.unproven if model in self.out)]
         best = [
@@ -220,7 +230,12 @@ class _Choice:
         beside = self.claims.beside
         if beside is None:
             return None
-        won = [found[0] for name in self._trivial() if (found := self._claims(model, name, beside))]
+        won = [
+            found[0]
+            for name in self._trivial()
+            for one in self.models[model]
+            if (found := self._claims(one, name, beside))
+        ]
         return min(won, key=lambda claim: claim.by, default=None)
 
     def _undecided(self, left: Sequence[str]) -> Decision:
@@ -249,10 +264,8 @@ class _Choice:
             one, other = other, one
         column = self._column(tested.place)
         gap = column.metric.show_gain(abs(tested.gain), *_ends(tested))
-        recipe = self.recipes[one] if self.recipes[one] == self.recipes[other] else ""
-        alike = f", trainings of {_name(recipe)}" if recipe else ""
         first = (
-            f"Can't tell {_name(one)} from {_name(other)}{alike}{rest}: in "
+            f"Can't tell {_name(one)} from {_name(other)}{rest}: in "
             f"{low_first(column.title)} the difference is {gap} at n {show_count(tested.n)}"
         )
         return self._none(first, _samples(tested))
@@ -294,9 +307,9 @@ class _Choice:
         return next(one for one in self.columns if one.place == place)
 
 
-def _doubts(run: Run, model: str, data: str) -> str:
-    """Returns what keeps a model from shipping whatever its numbers are; "" for nothing."""
-    cells = [one for one in run.cells.values() if (one.model, one.data) == (model, data)]
+def _doubts(run: Run, models: Collection[str], data: str) -> str:
+    """Returns what keeps models from shipping whatever their numbers are; "" for nothing."""
+    cells = [one for one in run.cells.values() if one.model in models and one.data == data]
     # A machine that was busy while a model was timed says nothing against the model, nor in what
     # is made of the timings.
     found = [

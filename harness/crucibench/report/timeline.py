@@ -15,9 +15,8 @@ from crucibench.report.findings import address_of
 from crucibench.store.events import LOG_AT_MOST
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, UnreadableError
-from crucibench.util.untrusted.content import read_content
+from crucibench.util.untrusted.content import RefusedError, read_content
 from crucibench.util.untrusted.json_text import parse_json
-from crucibench.util.untrusted.refusal import RefusedError
 
 ATTEMPT = ("attempt", "start", "end", "ended", "executor", "workers", "busy")
 CELL = (

@@ -30,7 +30,7 @@ from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.hashing import file_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.text import shorten, visible
-from crucibench.util.untrusted.refusal import RefusedError
+from crucibench.util.untrusted.content import RefusedError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,6 +105,11 @@ class Run:
     def finished(self) -> bool:
         """Whether the manifest has been written."""
         return self.layout.manifest.is_file()
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether it asked in blocks until a policy was decided, so that n depends on outcomes."""
+        return any(card.block for card in self.cards.values())
 
     @cached_property
     def dates(self) -> Dates:

@@ -250,7 +250,12 @@ def open_resolved(
     Raises:
         InputError: if the main data set can't be opened.
     """
-    from crucibench.data.evalset import ExtendedEvalSet, open_data, open_suite_data
+    from crucibench.data.evalset import (
+        ExtendedEvalSet,
+        InHashOrder,
+        open_data,
+        open_suite_data,
+    )
 
     entry = resolved.data[name]
     opening = DataOpening(
@@ -276,7 +281,14 @@ def open_resolved(
             failed(one.path, error)
     if len(opened) < len(entry.suite_data):
         return None
-    return ExtendedEvalSet(main, opened) if opened else main
+    evalset = ExtendedEvalSet(main, opened) if opened else main
+    defaults = resolved.spec.defaults
+    if defaults.until_decided is None:
+        return evalset
+    if main.card.cluster or not main.card.counts.get("test"):
+        what = "samples come in clusters" if main.card.cluster else "there is no role test"
+        raise InputError(f"until_decided: {what}, so that there is no order to ask them in")
+    return InHashOrder(evalset, defaults.seed)
 
 
 class _ReadOnce(DataSource):

@@ -179,6 +179,7 @@ class Spread(NamedTuple):
         half_width: the mean half-width of their own intervals, which cover samples; None without.
         interval: of the recipe, for other trainings and other samples; None where all these models
             are not the trainings of one run.
+        training: the variance between trainings, without what samples add; 0 where not known.
     """
 
     group: str
@@ -190,6 +191,7 @@ class Spread(NamedTuple):
     highest: float
     half_width: float | None
     interval: tuple[float, float] | None = None
+    training: float = 0.0
 
 
 class Span(NamedTuple):
