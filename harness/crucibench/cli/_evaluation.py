@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from crucibench.store.run import Run
 
 
+def load_engine() -> None:
+    """Imports the engine, before anything else imports NumPy: workers are forked from it."""
+    from crucibench.engine.executors.zygote import quiet_libraries
+
+    with quiet_libraries():
+        import crucibench.engine.run  # noqa: F401
+
+
 def policy_of(file: Path | None) -> Policy | None:
     """Returns the policy in a file; None without one."""
     from crucibench.gating.policy import read_policy

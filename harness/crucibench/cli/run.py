@@ -179,7 +179,9 @@ def command(
             raise click.UsageError("--save-adversarials goes with --suite adversarial")
         settings = (*settings, ("adversarial.save_adversarials", True))
 
-    from crucibench.cli._evaluation import evaluate, policy_of
+    from crucibench.cli._evaluation import evaluate, load_engine, policy_of
+
+    load_engine()
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Overrides, resolve
 
