@@ -57,13 +57,17 @@ def can_fork() -> bool:
 def quiet_libraries() -> Iterator[None]:
     """Keeps libraries that are imported from starting threads: this process can be forked then.
 
-    `set_threads` gives OpenBLAS its threads once the fork is made.
+    `set_threads` gives OpenBLAS its threads once the fork is made. Nothing is collected meanwhile,
+    for what is imported stays.
     """
     before = dict(os.environ)
     os.environ.update(_QUIET)
+    gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
+        gc.enable()
         for name in _QUIET:
             os.environ.pop(name, None)
         os.environ.update({name: before[name] for name in _QUIET.keys() & before.keys()})
@@ -306,10 +310,10 @@ def _end() -> NoReturn:
 
 
 def _load(libraries: Sequence[str]) -> None:
+    gc.disable()  # until a worker begins: what is imported stays, and looking at it takes long
     for name in libraries:
         with contextlib.suppress(Exception):  # a worker that needs it says what is wrong
             importlib.import_module(name)
-    gc.collect()
     gc.freeze()  # else the collector would write to every page that is shared
 
 
@@ -358,6 +362,7 @@ def _work(ends: Sequence[int], parent: int) -> None:
 
     from crucibench.engine.executors.child import main as work
 
+    gc.enable()
     os.setsid()  # Ctrl-C is meant for the engine, and what the model starts ends with it
     for target, end in enumerate(ends):
         os.dup2(end, target)
