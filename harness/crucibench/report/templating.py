@@ -49,7 +49,7 @@ def _compiled(package: str) -> FileSystemBytecodeCache | None:
     if sys.dont_write_bytecode or not os.access(folder.parent, os.W_OK):
         return None
     doors.make_folder(folder)
-    return FileSystemBytecodeCache(str(folder))
+    return FileSystemBytecodeCache(str(folder), "%s.pyc")
 
 
 @cache

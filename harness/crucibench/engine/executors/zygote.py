@@ -163,6 +163,7 @@ class Zygote:
         """
         ours, theirs = doors.socket_pair()
         own, needed, quiet = os.getpid(), [*_USUAL, *libraries], dict(environment) | _QUIET
+        self._started: subprocess.Popen[bytes] | None = None
         with theirs:
             if list(path) == sys.path and "torch" not in sys.modules and _alone():
                 self._pid = doors.fork()
@@ -171,12 +172,12 @@ class Zygote:
                     main(own, theirs.fileno(), needed)
             else:
                 arguments = [json.dumps(list(path)), str(own), str(theirs.fileno())]
-                self._popen = subprocess.Popen(
+                self._started = subprocess.Popen(
                     [sys.executable, "-P", "-c", _MAIN, *arguments, json.dumps(needed)],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     env=quiet, pass_fds=[theirs.fileno()], start_new_session=True,
                 )  # fmt: skip
-                self._pid = self._popen.pid
+                self._pid = self._started.pid
         self._link = ours
         self._lock = threading.Lock()
         self._asked: deque[Child] = deque()
@@ -210,7 +211,10 @@ class Zygote:
                 self._listener.join(2 * _END_SECONDS)  # until the other end is closed
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+            if self._started is None:
+                os.waitpid(self._pid, 0)
+            else:
+                self._started.wait()
         self._link.close()
 
     def _listen(self) -> None:
