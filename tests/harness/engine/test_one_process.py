@@ -290,7 +290,7 @@ def test_workers_are_forks_of_a_quiet_engine_and_end_with_it(folder: Path, befor
     worker = int(engine.stdout.readline())
     same = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (worker, engine.pid)]
     assert (same[0] == same[1]) == (before == QUIETLY)
-    held = [os.readlink(one) for one in Path(f"/proc/{worker}/fd").iterdir()]
+    held = [str(one.readlink()) for one in Path(f"/proc/{worker}/fd").iterdir()]
     assert held and str(folder / "held") not in held
     engine.send_signal(signal.SIGKILL)
     engine.wait()
