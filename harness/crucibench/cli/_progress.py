@@ -136,6 +136,8 @@ class LineProgress(ProgressListener):
         self._cells: dict[str, UnderWay] = {}
         self._forecast: Forecast | None = None
         self._last_printed = clock()
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="progress", daemon=True)
 
     # -- calls from the engine ------------------------------------------------------------------
 
@@ -147,6 +149,7 @@ class LineProgress(ProgressListener):
         self._forecast = Forecast(plan, inspection.seconds_per_sample, self._clock())
         if self._announce:
             draw(lambda target: self._print_plan(plan, inspection, target), stderr=True)
+        self._watcher.start()  # not before: the engine's process is forked while it has one thread
 
     def started(self, cell: PlannedCell, total: int) -> None:
         self._cells[cell.id] = UnderWay(words_of(cell), total, self._clock())
@@ -180,21 +183,18 @@ class LineProgress(ProgressListener):
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        stop = threading.Event()
-
-        def watch() -> None:
-            # A cell may be silent for long: this does not wait for it to advance.
-            while not stop.wait(_LOOK):
-                self.beat()
-
-        watcher = threading.Thread(target=watch, name="progress", daemon=True)
-        watcher.start()
         try:
             with super().at_work():
                 yield
         finally:
-            stop.set()
-            watcher.join()
+            self._over.set()
+            if self._watcher.is_alive():
+                self._watcher.join()
+
+    def _watch(self) -> None:
+        # A cell may be silent for long: this does not wait for it to advance.
+        while not self._over.wait(_LOOK):
+            self.beat()
 
     def beat(self) -> None:
         """Prints a line for each cell that has been under way for long, if it is time to."""
@@ -269,10 +269,14 @@ class BarProgress(LineProgress):
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        with self._board, ProgressListener.at_work(self):
-            yield
+        try:
+            with ProgressListener.at_work(self):
+                yield
+        finally:
+            self._board.stop()
 
     def note(self, message: str) -> None:
+        self._board.start()
         self._board.update(self._doing, description=self._name(message))
 
     def indexing(self, data: str, done: int, total: int) -> None:

@@ -104,7 +104,11 @@ TOLERANCE = 1e-5
 )
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option("--batch-size", type=AUTO_OR_NUMBER, help="[default: auto]")
-@click.option("--threads", type=AUTO_OR_NUMBER, help="Of numerical libraries.  [default: auto]")
+@click.option(
+    "--threads",
+    type=AUTO_OR_NUMBER,
+    help="Of numerical libraries; auto: as OMP_NUM_THREADS says, else up to 4.  [default: auto]",
+)
 @click.option("--timeout", metavar="DURATION", help="Of one cell, e.g. 90s or 30m.  [default: 30m]")
 @execution_options
 @ALLOW_PICKLE
@@ -186,7 +190,9 @@ def command(
             raise click.UsageError("--save-adversarials goes with --suite adversarial")
         settings = (*settings, ("adversarial.save_adversarials", True))
 
-    from crucibench.cli._evaluation import evaluate, policy_of
+    from crucibench.cli._evaluation import evaluate, load_engine, policy_of
+
+    load_engine()
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Overrides, resolve
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from markupsafe import Markup
@@ -17,10 +20,11 @@ from crucibench.contracts.section import Block
 from crucibench.contracts.verdict import Verdict
 from crucibench.report.format import direction_mark, direction_words, show_count
 from crucibench.report.numbers import ShownMetric, ShownNumber
+from crucibench.util import doors
 from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, FileSystemBytecodeCache
 
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
@@ -354,10 +358,22 @@ def environment(package: str) -> Environment:
         keep_trailing_newline=True,
         finalize=_finalize,
         auto_reload=False,
+        bytecode_cache=_compiled(package),
     )
     made.filters["short"] = lambda text, limit=60: shorten(visible(str(text)), limit)
     made.filters["count"] = show_count
     return made
+
+
+def _compiled(package: str) -> FileSystemBytecodeCache | None:
+    """Returns where compiled templates are kept: beside them, as Python keeps modules."""
+    from jinja2 import FileSystemBytecodeCache
+
+    folder = Path(str(resources.files(package))) / "templates" / "__pycache__"
+    if sys.dont_write_bytecode or not os.access(folder.parent, os.W_OK):
+        return None
+    doors.make_folder(folder)
+    return FileSystemBytecodeCache(str(folder), "%s.pyc")
 
 
 @cache
