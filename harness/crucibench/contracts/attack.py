@@ -65,21 +65,6 @@ class Space(Protocol):
         """Returns how far allowed points are from their samples, (k,)."""
 
 
-class Budget(Protocol):
-    """What an attack may spend: see the fields of a threat model."""
-
-    @property
-    def steps(self) -> int: ...
-    @property
-    def restarts(self) -> int: ...
-    @property
-    def targets(self) -> int: ...
-    @property
-    def queries(self) -> int: ...
-    @property
-    def eot(self) -> int: ...
-
-
 @dataclass(frozen=True)
 class Ball:
     """What an attack on images by gradients or scores is given.
@@ -91,14 +76,15 @@ class Ball:
         points: images that the model gets right: ``x`` (m, C, H, W) in [0, 1] on its device, true
             classes ``y`` (m,), radii ``eps`` (m,) (one that looks for the nearest example may stop
             as soon as it lies within), ``ids``, which key all draws, and the ball's ``norm``.
-        budget: what may be spent.
+        budget: what may be spent: ``steps``, ``restarts``, ``targets``, ``queries`` and ``eot``, as
+            a threat model has them.
         start: where to begin, shape as ``points.x``; at random if None.
         radius: the radius in full precision where all points have one.
     """
 
     oracle: Any
     points: Any
-    budget: Budget
+    budget: Any
     start: Any = None
     radius: float | None = None
 
