@@ -175,7 +175,7 @@ class _Recheck:
         adapter = context.adapter
         for number, stage in enumerate(scenario.stages):
             selection = scenario.select(stage, partial(self._view, cell, file, role, number))
-            rows: Rows = range(len(role))
+            rows: Rows = range(min(len(role), cell.samples))
             if selection is not None:
                 rows = np.flatnonzero(selection.keep).astype(np.int64)
             planned = file.stages[number].samples

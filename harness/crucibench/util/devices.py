@@ -55,6 +55,14 @@ def resolve_device(name: str) -> str:
     return name
 
 
+def thread_count(asked: int | str) -> int:
+    """Returns how many threads ``auto`` means: what OMP_NUM_THREADS says, else at most four."""
+    if isinstance(asked, int):
+        return asked
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) else min(4, os.cpu_count() or 1)
+
+
 def thread_variables(count: int) -> dict[str, str]:
     """Returns the environment in which a new process uses `count` threads."""
     return dict.fromkeys(_THREAD_VARIABLES, str(count))

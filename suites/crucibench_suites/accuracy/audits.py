@@ -22,7 +22,6 @@ from crucibench.metrics.numbers import numbers_of
 from crucibench.metrics.probabilistic import SMALLEST, log_losses
 from crucibench.metrics.scoring import rows_of
 from crucibench.stats import auc, auc_interval
-from crucibench.stats.resampling import generator
 from crucibench.tasks.classification.view import Bools, ClassView, Floats
 from crucibench.util.ids import contents
 
@@ -408,18 +407,13 @@ _MEMBERS = 1.5
 """Samples a level, on average, below which there is nothing to belong together."""
 
 _SURE = 4.0
-"""Standard deviations beyond what shuffled samples agree: chance gives one in 30,000."""
+"""Standard deviations beyond what samples in random order agree: chance gives one in 30,000."""
 
 _EFFECT = 1.2
 """Variance of a mean, against that of independent samples, from which intervals are too short."""
 
 _NEIGHBOURS = 10
 """Samples that follow each other in the data and are looked at as one level."""
-
-_SHUFFLES = 200
-_FEWEST_SHUFFLES = 30
-_SHUFFLED = 10_000_000
-"""Samples to shuffle in all, between the two: of many samples the effect decides alone."""
 
 _BINS = 10
 
@@ -434,8 +428,7 @@ def undeclared_dependence(evidence: Evidence, scenario: Scenario) -> Findings:
         return []
     unexplained, found = _unexplained(cell, evidence, alike=False), []
     for column, codes in _columns(cell.samples.groups):
-        rng = generator(evidence.options.seed, f"{scenario.stream}/dependence/{column}")
-        sureness, effect = _agreement(unexplained, codes, rng)
+        sureness, effect = _agreement(unexplained, codes)
         if sureness > _SURE and effect > _EFFECT:
             found.append((effect, column, int(codes.max()) + 1))
     if not found:
@@ -464,9 +457,8 @@ def _neighbours(cell: CellEvidence, evidence: Evidence, scenario: Scenario) -> F
     if isinstance(cell.samples.targets, Lists) or cell.samples.targets.ndim != 1:
         return []  # what is sorted by lists of targets can't be told from what belongs together
     unexplained = _unexplained(cell, evidence, alike=True)
-    rng = generator(evidence.options.seed, f"{scenario.stream}/dependence")
     n = len(unexplained)
-    sureness, effect = _agreement(unexplained, np.arange(n) // _NEIGHBOURS, rng)
+    sureness, effect = _agreement(unexplained, np.arange(n) // _NEIGHBOURS)
     if not (sureness > _SURE and effect > _EFFECT):
         return []
     message = (
@@ -519,25 +511,29 @@ def _tenths(values: ArrayLike) -> NDArray[np.int64]:
     return np.minimum(_BINS - 1, ((ranks - 0.5) / len(ranks) * _BINS).astype(np.int64))
 
 
-def _agreement(
-    values: Floats, codes: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[float, float]:
-    """Returns how far members of a level agree, in standard deviations, and the design effect."""
-    squares = float(values @ values)
+def _agreement(values: Floats, codes: NDArray[np.int64]) -> tuple[float, float]:
+    """Returns how far members of a level agree, in standard deviations, and the design effect.
+
+    Moran's I with a weight of one between members of a level, against its mean and variance over
+    all orders of the samples (Cliff and Ord 1981, Spatial Processes, section 2.3).
+    """
+    n, left = len(values), values - values.mean()
+    squares = float(left @ left)
     if squares == 0.0:
         return 0.0, 1.0
-    seen = _within(values, codes)
-    times = min(_SHUFFLES, max(_FEWEST_SHUFFLES, _SHUFFLED // len(values)))
-    shuffled = np.array([_within(rng.permutation(values), codes) for _ in range(times)])
-    sureness = (seen - shuffled.mean()) / max(float(shuffled.std(ddof=1)), 1e-300)
+    sums, sizes = np.bincount(codes, left), np.bincount(codes).astype(np.float64)
+    seen = float(sums @ sums)
+    pairs = float(sizes @ (sizes - 1.0))
+    s1, s2 = 2.0 * pairs, 4.0 * float(sizes @ (sizes - 1.0) ** 2)
+    tails = n * float((left**2) @ (left**2)) / squares**2
+    over_orders = (
+        n * ((n**2 - 3 * n + 3) * s1 - n * s2 + 3 * pairs**2)
+        - tails * ((n**2 - n) * s1 - 2 * n * s2 + 6 * pairs**2)
+    ) / ((n - 1.0) * (n - 2) * (n - 3) * pairs**2)  # fmt: skip
+    variance = max(over_orders - 1.0 / (n - 1) ** 2, 1e-300)
+    moran = n / pairs * (seen - squares) / squares
     # The variance of a sum of clusters over that of as many independent samples.
-    return sureness, seen / squares
-
-
-def _within(values: Floats, codes: NDArray[np.int64]) -> float:
-    """Returns the sum over levels of squared sums."""
-    sums = np.bincount(codes, values)
-    return float(sums @ sums)
+    return (moran + 1.0 / (n - 1)) / np.sqrt(variance), seen / squares
 
 
 _KNOWN = "crucibench_suites.accuracy.known_answers:"

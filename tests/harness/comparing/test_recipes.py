@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import crucibench as cb
+from crucibench.comparing.claims import claims_of
 from crucibench.comparing.recipes import ONE_TRAINING, recipe_rows
 from crucibench.engine.packing import pack_run
 from crucibench.report.decision import decisions_of
@@ -128,9 +129,24 @@ def test_a_leaderboard_has_a_row_for_the_recipe(
     assert spread.interval == pytest.approx((row.lower, row.upper))
 
 
-def test_a_decision_says_that_models_are_trainings_of_one_recipe(
-    tmp_path: Path, drawn: Any, logged_run: Any
+@pytest.mark.parametrize(
+    ("skills", "ship"), [([0.4, 0.5, 0.45], "net@recipe"), ([0.4, 1.3, 0.8], None)]
+)
+def test_a_decision_is_between_recipes_and_not_their_trainings(
+    tmp_path: Path, drawn: Any, logged_run: Any, skills: list[float], ship: str | None
 ) -> None:
-    (found,) = decisions_of(logged_run(tmp_path, *drawn([0.8, 0.8, 0.8])))
-    assert found.ship is None
-    assert ", trainings of net" in found.text
+    targets, scores = drawn([1.0, 1.1, 1.05, *skills], 1500)
+    both = logged_run(tmp_path, targets, scores)
+    document = {key: value for key, value in both.spec.items() if key != "resolved"}
+    for k, model in enumerate(document["models"]):
+        model |= {"replicate_of": None, "group": "net" if k < 3 else "old", "seed": k}
+    run = cb.run(document, out=tmp_path)
+    (found,) = decisions_of(run)
+    assert found.ship == ship
+    pairs = {(one.first, one.second) for one in claims_of(run).tested}
+    assert pairs == {("net@recipe", "old@recipe")}
+    if ship is None:
+        # One training of `old` is better than any of `net`, which shows nothing of recipes.
+        assert found.text.startswith("Can't tell ") and "old@recipe" in found.text
+    (alone,) = decisions_of(both)
+    assert alone.ship == "net@recipe" and "baseline" in alone.text

@@ -6,7 +6,7 @@ import codecs
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -168,7 +168,7 @@ class CsvFiles:
 
     def kinds(self) -> dict[str, str]:
         """Returns each column's type: bool, int64, double or string."""
-        possible = {name: ["bool", "int64", "double"] for name in self._names()}
+        possible = {name: ["bool", "int64", "double"] for name in self._names}
         for batch in self._batches():
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 values = column.filter(
@@ -184,7 +184,7 @@ class CsvFiles:
     @property
     def unnamed(self) -> tuple[str, ...]:
         """The columns without a name."""
-        return tuple(name for name in self._names() if name.startswith("Unnamed: "))
+        return tuple(name for name in self._names if name.startswith("Unnamed: "))
 
     def first(self, name: str) -> list[str | None]:
         """Returns the first values of a column."""
@@ -232,6 +232,7 @@ class CsvFiles:
 
         return schema, batches()
 
+    @cached_property
     def _names(self) -> list[str]:
         first = self._header(self.files[0])
         for path in self.files[1:]:
@@ -261,7 +262,7 @@ class CsvFiles:
     def _batches(self, bad: BadSampleTally | None = None) -> Iterator[Any]:
         """Yields record batches of strings; `bad` counts the rows that are passed over."""
         tally = BadSampleTally() if bad is None else bad
-        names = self._names()
+        names = self._names
         for path in self.files:
             with self._open(path, dict.fromkeys([*names, ""], pa.string()), tally) as reader:
                 while True:

@@ -103,6 +103,7 @@ def _data_fields(cell: PlannedCell) -> dict[str, Any]:
     scenario, known = cell.scenario, cell.data.role_fingerprints
     read = {role: known[role] for role in (scenario.role, *scenario.roles) if role in known}
     fields: dict[str, Any] = {"data": cell.data.fingerprint}
+    fields |= {"blocks": cell.data.block} if cell.data.block else {}
     return fields | ({"role_fingerprints": read} if read else {})
 
 

@@ -1,18 +1,25 @@
-"""Whether a corruption keeps its promises: `check_corruption`."""
+"""Whether what suites are made of keeps its promises: attacks, audits, corruptions, detectors."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from crucibench.contracts.attack import Attack, known_answers
+from crucibench.contracts.audit import Audit, AuditCase
 from crucibench.contracts.batch import Batch
+from crucibench.contracts.capability import Capability
 from crucibench.contracts.columns import INPUT, KnownColumns, facts_of
 from crucibench.contracts.corruption import Changed, Corruption, CorruptionContext
+from crucibench.contracts.detector import Detector, DetectorExample
+from crucibench.contracts.evidence import Findings
+from crucibench.contracts.verdict import Finding, Severity
 from crucibench.passes.inputs import input_columns, others
 from crucibench.util.draws import Draws
 
@@ -233,3 +240,139 @@ def _table() -> pd.DataFrame:
 
 
 _SAMPLES: Mapping[str, Callable[[], Any]] = {"image": _images, "text": _texts, "table": _table}
+
+
+def check_attack(attack: Attack) -> None:
+    """Runs the self-tests of an attack of any space, in each of its norms.
+
+    Each runs the very `run` that a cell runs. The same attack with a body that does nothing must
+    fail: a self-test that it passes tests nothing.
+
+    Raises:
+        AssertionError: naming the broken promise.
+    """
+    kind = type(attack)
+    assert attack.name, f"{kind.__name__}: expected a name"
+    assert attack.norms, f"{attack.name}: expected a norm at least"
+    assert attack.space in known_answers().names(), (
+        f"{attack.name}: no answer is known in space {attack.space!r}"
+    )
+    known = known_answers().get(attack.space)
+    idle = type(f"Idle{kind.__name__}", (kind,), {"run": _nothing})()
+    for norm in attack.norms:
+        result = known.self_test(attack, norm)
+        assert result.passed, result.reason
+        found = known.self_test(idle, norm)
+        assert not found.passed and found.found == 0, (
+            f"{attack.name}: its self-test in {norm} passes an attack that does nothing"
+        )
+
+
+def _nothing(self: Attack, given: Any) -> Any:
+    """Stands in for `Attack.run`: returns images as they are, and asks nothing."""
+    return given.points.x if hasattr(given, "points") else _no_questions()
+
+
+def _no_questions() -> Iterator[Any]:
+    yield from ()
+
+
+def check_audit(audit: Audit) -> None:
+    """Checks that an audit finds its planted defects and leaves its clean case alone.
+
+    Args:
+        audit: as it is registered.
+
+    Raises:
+        AssertionError: naming the promise that is broken, and how.
+    """
+    answer = audit.answer()
+    if answer is None or not answer.planted:
+        raise _broken(audit, "known answer", "it has none: nothing shows what it finds")
+    if not audit.description:
+        raise _broken(audit, "declaration", "it has no description")
+    for code, make in answer.planted.items():
+        found = _found(audit, make())
+        codes = [finding.code for finding in found]
+        if code not in codes:
+            raise _broken(audit, "planted defect", f"expected {code!r}, got {codes}")
+        for finding in found:
+            _require_sound(audit, finding)
+    for code, make in answer.spared.items():
+        if code in [finding.code for finding in _found(audit, make())]:
+            raise _broken(audit, "spared case", f"it finds {code!r} where there is none")
+    for finding in _found(audit, answer.clean()):
+        if finding.code in answer.planted or finding.severity is not Severity.INFO:
+            message = f"{finding.code}: {finding.message}"
+            raise _broken(audit, "clean case", f"it finds something: {message}")
+
+
+def _found(audit: Audit, case: AuditCase) -> Findings:
+    """Returns what it finds, the same when it is asked again."""
+    first, again = (audit.find(case.evidence, case.scenario) for _ in range(2))
+    if first != again:
+        raise _broken(audit, "repeatable", "the same evidence leads to other findings")
+    return first
+
+
+def _require_sound(audit: Audit, finding: Finding) -> None:
+    if not finding.code or finding.message != finding.message.strip() or not finding.message:
+        raise _broken(audit, "finding", f"code {finding.code!r}, message {finding.message!r}")
+    try:
+        json.dumps(dict(finding.evidence), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise _broken(audit, "finding", f"its evidence is not plain data: {error}") from error
+
+
+def _broken(audit: Audit, promise: str, sentence: str) -> AssertionError:
+    return AssertionError(f"{audit.name}: {promise}: {sentence}")
+
+
+def check_detector(detector: Detector) -> None:
+    """Checks that a detector keeps the contract, on the example of all known answers.
+
+    It is fitted and asked as in a cell of the suite.
+
+    Raises:
+        AssertionError: naming the promise that is broken, and how.
+    """
+    name = f"detector {detector.name!r}"
+    assert detector.title and detector.source, f"{name}: expected a title and a source"
+    assert detector.definition.endswith("."), f"{name}: expected a definition, a sentence or two"
+    assert Capability.SCORES in detector.requires, f"{name}: `requires` must list SCORES"
+    declared = bool(detector.values) == bool(detector.setting)
+    assert declared, f"{name}: expected a setting and its values, or neither"
+    assert not detector.values or detector.default in detector.values, (
+        f"{name}: the default {detector.default} is none of its values {detector.values}"
+    )
+    assert ("head" in detector.uses) <= (Capability.HEAD in detector.requires), (
+        f"{name}: it uses the head, so `requires` must list HEAD"
+    )
+    assert detector.asks <= (Capability.ANY_INPUT in detector.requires), (
+        f"{name}: it asks the model itself, so `requires` must list ANY_INPUT"
+    )
+    wrong = detector.self_test()
+    assert not wrong, f"{name} misses its known answer: {wrong}"
+    _check_scores(detector, name)
+
+
+def _check_scores(detector: Detector, name: str) -> None:
+    example, values = DetectorExample.make(), detector.values or (detector.default,)
+    answers = detector.example_answers(example, example.asked, values)
+    material = example.material(detector.uses)
+    score = detector.fitted(material)
+    found = score(answers, values)
+    assert np.array_equal(found, score(answers, values)), f"{name}: asked again it scores otherwise"
+    again = detector.fitted(example.material(detector.uses, block=7))(answers, values)
+    assert np.allclose(found, again, atol=1e-6), f"{name}: scores depend on how train is read"
+    order = np.arange(len(found))[::-1]
+    for rows in (order, order[:1]):
+        some = score(answers.take(rows), values)
+        assert np.allclose(some, found[rows], atol=1e-6), (
+            f"{name}: a sample's score depends on the other samples of its block"
+        )
+    for place, value in enumerate(values):
+        alone = score(answers, (value,))[:, 0]
+        assert np.allclose(alone, found[:, place], atol=1e-6), (
+            f"{name}: the scores at {detector.setting} {value} depend on the values beside it"
+        )
