@@ -99,7 +99,7 @@ def run(
     )  # fmt: skip
     if listener is not None:
         return carry_out(resolved, options, listener)
-    from crucibench.report.notebook_progress import progress_shown
+    from crucibench.report.notebook import progress_shown
 
     with progress_shown() as bar:
         return carry_out(resolved, options, bar)
@@ -183,7 +183,7 @@ def with_views(run: Run, policy: Policy | None = None) -> Run:
     report, manifest = run.layout.report, run.layout.manifest
     newest = report.is_file() and report.stat().st_mtime_ns >= manifest.stat().st_mtime_ns
     if policy is not None or not newest:
-        from crucibench.report.views import write_views
+        from crucibench.report.html import write_views
 
         write_views(run, policy=policy)
     return run

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from crucibench.cli import _complete
-from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples, find_any_run, require
+from crucibench.cli._options import (
+    FORMAT,
+    OUT,
+    QUIET,
+    Format,
+    complete_runs,
+    examples,
+    find_any_run,
+    require,
+)
 from crucibench.cli._output import NotePrinter, Table, emit, notes_listener, warn, write
 from crucibench.util.errors import InputError, UnreadableError
 
@@ -38,20 +46,20 @@ _EPILOG = "\n\n".join(
 @click.option(
     "--baseline",
     metavar="RUN",
-    shell_complete=_complete.runs,
+    shell_complete=complete_runs,
     required=True,
     help="What must not be lost.",
 )
 @click.option(
     "--candidate",
     metavar="RUN",
-    shell_complete=_complete.runs,
+    shell_complete=complete_runs,
     show_default="latest",
     help="What is judged.",
 )
 @click.option("--policy", "policy_file", metavar="FILE", default="policy.yaml", show_default=True,
               type=click.Path(path_type=Path), help="The rules.")  # fmt: skip
-@click.option("--anchor", metavar="RUN", shell_complete=_complete.runs,
+@click.option("--anchor", metavar="RUN", shell_complete=complete_runs,
               help="A second, older baseline, against slow erosion.")  # fmt: skip
 @click.option("--init", is_flag=True,
               help="Print a policy to start from, for the numbers of the baseline; a candidate "

@@ -15,9 +15,9 @@ from crucibench.comparing.results import Comparison, MetricDifference, Refusal
 from crucibench.contracts.rows import RECIPE, parse_address
 from crucibench.stats import holm
 from crucibench.store.cells import CellFile
+from crucibench.store.manifest import require_unchanged
 from crucibench.store.pack import opened_together
 from crucibench.store.run import Run
-from crucibench.store.stats import require_unchanged
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 

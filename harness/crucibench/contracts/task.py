@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.lists import Column, Lists
 from crucibench.util.errors import CrucibenchError
-from crucibench.util.open_names import OpenName
-from crucibench.util.registry import Catalogue, Registry
+from crucibench.util.registry import Catalogue, OpenName, Registry
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,8 +19,7 @@ from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.data import NO_GROUP, DataCard, EvalSet, Samples
 from crucibench.contracts.source import DataOpening, DataSource, Labels, MainData, RawData
 from crucibench.data.hub import switch_off
-from crucibench.data.index import Index, Rows, as_rows
-from crucibench.data.indexing import build_index
+from crucibench.data.indexing import Index, Rows, as_rows, build_index
 from crucibench.data.modalities import reader_of
 from crucibench.util.draws import order_key
 from crucibench.util.errors import InputError

@@ -38,15 +38,14 @@ from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
 from crucibench.store.layout import Layout, slug
 from crucibench.store.lock import exclusive
-from crucibench.store.manifest import is_damaged, write_manifest
+from crucibench.store.manifest import changed, is_damaged, remember, write_manifest
 from crucibench.store.part_file import read_part
 from crucibench.store.reads import other_reads, remember_reads
 from crucibench.store.run import Run
-from crucibench.store.stats import changed, remember
 from crucibench.store.tables import rows_to_table, samples_to_table, write_blocks, write_table
 from crucibench.util import doors
 from crucibench.util.atomic import remove_leftovers, write_json, write_text
-from crucibench.util.devices import cuda_devices, resolve_device, set_threads
+from crucibench.util.devices import cuda_devices, resolve_device, set_threads, thread_count
 from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.libraries import package_version
 from crucibench.util.outside import Outside, keyed_digests
@@ -87,7 +86,7 @@ def execute(  # noqa: PLR0915 - one step after the other
     if damaged is None:
         return Run(layout.root)
     defaults = resolved.spec.defaults
-    threads = min(4, os.cpu_count() or 1) if defaults.threads == "auto" else defaults.threads
+    threads = thread_count(defaults.threads)
     with ExitStack() as stack:
         # Worker processes start, and import libraries, while this one reads the data.
         early = choose_executor(resolved, options, threads, _devices(defaults.device))

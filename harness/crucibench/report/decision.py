@@ -1,4 +1,4 @@
-"""The decision: which model to ship, in a paragraph a data set, made of a run's claims alone.
+"""A run's claims in words: which model to ship, in a paragraph a data set; what stands out.
 
 Trainings of one recipe are not held against each other: their recipe is, against other recipes.
 
@@ -12,23 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from crucibench.comparing.claims import Claim, Claims, Tested, claims_of
 from crucibench.comparing.recipes import contenders_of
-from crucibench.contracts.rows import RECIPE
+from crucibench.contracts.rows import RECIPE, MetricRow
 from crucibench.contracts.verdict import Severity, Status
+from crucibench.gating.policy import Policy
 from crucibench.gating.result import WORST_FIRST, Outcome
 from crucibench.gating.within import GateWithin
 from crucibench.report.format import listed, show_count
+from crucibench.report.leaderboard import Board, Column
 from crucibench.report.leaderboard.columns import gather
-from crucibench.report.standouts import low_first
+from crucibench.store.run import Run
 from crucibench.util.text import shorten, visible
-
-if TYPE_CHECKING:
-    from crucibench.gating.policy import Policy
-    from crucibench.report.leaderboard import Column
-    from crucibench.store.run import Run
 
 WORDS = 60
 """Most words of a decision's text."""
@@ -289,7 +286,7 @@ class _Choice:
         return None
 
     def _none(self, first: str, helps: str) -> Decision:
-        parts = [f"{first}.", f"{_capital(helps)} would decide." if helps else "", self._outs()]
+        parts = [f"{first}.", f"{high_first(helps)} would decide." if helps else "", self._outs()]
         return Decision(
             data=self.data, ship=None, text=_within(parts), disqualified=self.out, would_help=helps
         )
@@ -310,18 +307,13 @@ class _Choice:
         return next(one for one in self.columns if one.place == place)
 
 
-class _Doubt(NamedTuple):
-    severity: Severity
-    code: str
-
-
 def _doubts(run: Run, models: Collection[str], data: str) -> str:
     """Returns what keeps models from shipping whatever their numbers are; "" for nothing."""
     cells = [one for one in run.cells.values() if one.model in models and one.data == data]
     # A machine that was busy while a model was timed says nothing against the model, nor in what
     # is made of the timings.
     found = [
-        _Doubt(finding.severity, finding.code)
+        finding
         for cell in cells
         for finding in cell.findings
         if finding.severity is Severity.INVALID
@@ -363,10 +355,6 @@ def _name(model: str) -> str:
     return shorten(visible(model), _NAME)
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _within(parts: Sequence[str]) -> str:
     """Joins sentences up to the number of words; the first is always there, cut if need be."""
     text = ""
@@ -378,3 +366,119 @@ def _within(parts: Sequence[str]) -> str:
     if text:
         return text
     return f"{' '.join(parts[0].split()[: WORDS - 1])} …"
+
+
+_LONGEST_LABEL = 40
+
+
+class _Order(NamedTuple):
+    """How models stand in a column.
+
+    Attributes:
+        column: which.
+        best: the model with the best value.
+        shown: model to value, in words.
+        near: models that no claim says to be behind the best.
+        behind: model to the claim that the best is better.
+        left_out: models whose number bears no claim.
+    """
+
+    column: Column
+    best: str
+    shown: dict[str, str]
+    near: list[str]
+    behind: dict[str, Claim]
+    left_out: list[str]
+
+
+def standouts(board: Board, claims: Claims) -> list[str]:
+    """Returns a sentence a column of a board of one run: an order is stated only where claimed."""
+    if claims.note:
+        return [high_first(f"{claims.note}.")]
+    orders = [
+        order for column in board.columns if (order := _order(board, column, claims)) is not None
+    ]
+    sentences = [_sentence(order) for order in orders if order.behind]
+    open_ = [order.column.title for order in orders if not order.behind]
+    if open_:
+        sentences.append(
+            f"No model is shown to be behind the best in {'; '.join(open_)}: paired tests of all "
+            "models, corrected for their number, leave the order there open."
+        )
+    left_out = list(dict.fromkeys(name for order in orders for name in order.left_out))
+    if left_out:
+        verb = "is" if len(left_out) == 1 else "are"
+        sentences.append(
+            f"{listed(left_out)} {verb} left out of these sentences where a number is not valid, "
+            "is marked, or can't be compared sample by sample."
+        )
+    return sentences
+
+
+def high_first(title: str) -> str:
+    """Returns a title as it stands at the start of a sentence."""
+    return title[:1].upper() + title[1:]
+
+
+def low_first(title: str) -> str:
+    """Returns a title as it stands within a sentence."""
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+
+
+def _order(board: Board, column: Column, claims: Claims) -> _Order | None:
+    direction = column.metric.direction
+    if direction not in {"higher", "lower"}:
+        return None
+    sign = 1.0 if direction == "higher" else -1.0
+    tested = {
+        name
+        for one in claims.tested
+        if (one.data, one.place) == (board.data, column.place)
+        for name in (one.first, one.second)
+    }
+    usable: list[tuple[float, str, str, MetricRow]] = []
+    left_out = []
+    for line in board.lines:
+        number = line.entries[column.place].number
+        if number is None or number.value is None:
+            continue
+        name = shorten(line.label, _LONGEST_LABEL)
+        if line.model not in tested:
+            left_out.append(name)
+            continue
+        usable.append((sign * number.value, name, line.model, number))
+    if len(usable) < 2:
+        return None
+    usable.sort(key=lambda entry: -entry[0])
+    _, best, leader, _ = usable[0]
+    behind: dict[str, Claim] = {}
+    near = []
+    for _, name, model, _ in usable[1:]:
+        claim = claims.better(board.data, column.place, leader, model)
+        if claim is None:
+            near.append(name)
+        else:
+            behind[name] = claim
+    shown = {
+        name: _with_unit(column, column.metric.show(number).value) for _, name, _, number in usable
+    }
+    return _Order(column, best, shown, near, behind, left_out)
+
+
+def _with_unit(column: Column, value: str) -> str:
+    unit = column.metric.shown_unit
+    return f"{value} {unit}" if unit else value
+
+
+def _sentence(order: _Order) -> str:
+    word = "highest" if order.column.metric.direction == "higher" else "lowest"
+    text = f"{high_first(order.column.title)}: {order.best} has the {word} value "
+    text += f"({order.shown[order.best]})"
+    if order.near:
+        text += f"; whether {listed(order.near)} {'is' if len(order.near) == 1 else 'are'} behind "
+        text += "is open"
+    differences = [
+        f"{name} by {order.column.metric.show_gain(claim.by, claim.lower, claim.upper)}"
+        for name, claim in order.behind.items()
+    ]
+    return f"{text}. It is better than {listed(differences, most=4)}."

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import chdtri, ndtri, stdtrit
 
 from crucibench.contracts.statistic import Interval
@@ -81,6 +80,8 @@ class TwoSources(NamedTuple):
 
     def p(self, distance: float) -> float:
         """Returns the two-sided p-value of a distance: the level whose interval ends there."""
+        from scipy.optimize import brentq
+
         if not self.standard_error > 0.0:
             return math.nan
         least = 1e-9

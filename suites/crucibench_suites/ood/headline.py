@@ -19,8 +19,8 @@ from crucibench.contracts.scenario import Derived, Need
 from crucibench.contracts.statistic import Number
 from crucibench.stats import bootstrap_many, linearised_error, normal
 from crucibench_suites.ood import metrics
+from crucibench_suites.ood.detection import in_rows
 from crucibench_suites.ood.detectors import detector
-from crucibench_suites.ood.passes import in_rows
 from crucibench_suites.ood.scores import DetectorScores, Mean, numbers_of
 from crucibench_suites.ood.sets import OODSet, mark_perturbing, meanings, means_of
 

@@ -20,7 +20,7 @@ from crucibench.stats import auc
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.asking import PREFIX
 from crucibench_suites.ood.audits import easiest
-from crucibench_suites.ood.passes import in_rows
+from crucibench_suites.ood.detection import in_rows
 from crucibench_suites.ood.sets import KNOWN, OODSet, kept_apart, meanings, scored
 
 

@@ -15,7 +15,7 @@ from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.task import Modality
 from crucibench.data.images import decode, fit, to_pnm, to_tensor
 from crucibench.data.modalities import modalities, reader_of
-from crucibench.data.modalities.image import as_batch
+from crucibench.data.modalities.readers import as_batch
 from crucibench.util.errors import InputError
 from crucibench.util.untrusted.images import PIXELS_AT_MOST
 

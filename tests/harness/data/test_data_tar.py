@@ -15,7 +15,7 @@ from PIL import Image
 
 from crucibench.contracts.capability import InputSpec
 from crucibench.util.errors import InputError
-from crucibench.util.untrusted import tar as tar_stream
+from crucibench.util.untrusted import archive as tar_stream
 
 
 def png(colour: int) -> bytes:

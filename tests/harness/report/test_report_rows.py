@@ -21,8 +21,8 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.report import leaderboard_text
 from crucibench.report.gaps import MissingResults, by_reason
 from crucibench.report.leaderboard import leaderboard
-from crucibench.report.leaderboard_latex import PREAMBLE, latex, latex_text
-from crucibench.report.site.render import leaderboard_page
+from crucibench.report.leaderboard_text import PREAMBLE, latex, latex_text
+from crucibench.report.site.write import leaderboard_page
 from crucibench.report.terminal import print_leaderboard
 from crucibench.spec.notes import Notes, read_notes
 from crucibench.store.run import Run

@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.data import DataCard
+from crucibench.contracts.evidence import Evidence, ModelInfo
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Ranking, Share, TableMetric
-from crucibench.contracts.task import Decision
+from crucibench.contracts.suite import SuiteRequest
+from crucibench.contracts.task import Decision, Modality, Task
 from crucibench.metrics.forms import evaluate
 from crucibench.metrics.scoring import score as score_all
+from crucibench_suites.accuracy import AccuracyConfig, AccuracySuite
 from crucibench_suites.accuracy.scenario import Clean
 
 Rows = dict[tuple[str, str], Row]
@@ -202,7 +207,7 @@ def test_temperature_undoes_itself(build: Build, score: Score, honest: Honest) -
 
 
 def test_halves_keep_copies_and_clusters_together() -> None:
-    from crucibench.util.halves import Halves, contents
+    from crucibench.util.ids import Halves, contents
 
     ids = np.array([f"{i:032x}{end}" for i in range(50) for end in ("", "-1", "-2")], dtype=object)
     halves = Halves(0, "s")
@@ -247,7 +252,9 @@ def test_more_than_a_hundred_thousand_samples(build: Build, clean: Any, score: S
     noise = rng.normal(size=120_000)
     evidence = build(targets, predictions=targets + noise, replicates=2000)
     rows = score(evidence)
-    assert {row.method for row in rows.values()} == {"group-jackknife-200"}
+    summed, others = ("percentile-bootstrap-2000 (in 1000 groups)", "group-jackknife-200")
+    methods = {name: row.method for (name, _), row in rows.items()}
+    assert methods == dict.fromkeys(methods, others) | {"mae": summed, "rmse": summed}
     mae, rmse = rows["mae", ""], rows["rmse", ""]
     error = np.abs(noise).std() / np.sqrt(120_000)
     assert (mae.upper - mae.lower) / 2 == pytest.approx(1.97 * error, rel=0.2)
@@ -270,7 +277,7 @@ def test_the_path_of_large_n_gives_every_row(
     for key, row in many.items():
         assert row.value == few[key].value
         if few[key].method.startswith("percentile-bootstrap"):
-            assert row.method.startswith("group-jackknife-200")
+            assert row.method.startswith(("group-jackknife-200", "percentile-bootstrap-200"))
             width = few[key].upper - few[key].lower
             assert row.upper - row.lower == pytest.approx(width, rel=0.5)
 
@@ -336,3 +343,46 @@ def test_nothing_is_computed_before_it_is_asked_for(
         monkeypatch.setattr(f"crucibench.tasks.classification.metrics.{name}", refuse)
     targets, scores = honest(50, [1.0, 1.0])
     assert clean.numbers(build(targets, scores=scores))
+
+
+# The suite as the engine and the registry see it.
+
+
+def request(counts: dict[str, int], config: AccuracyConfig, classes: int = 2) -> SuiteRequest:
+    names = tuple(f"c{k}" for k in range(classes))
+    task = Task(kind="classification", modality=Modality.TABLE, classes=names)
+    model = ModelInfo(
+        name="m",
+        uri="test:m",
+        capabilities=frozenset({Capability.SCORES}),
+        score_kind="logits",
+        geometry={},
+        fingerprint=None,
+    )
+    card = DataCard(name="d", uri="test:d", task=task, counts=counts)
+    return SuiteRequest(model=model, data=card, config=config, preset="quick")
+
+
+def needs(counts: dict[str, int], config: AccuracyConfig) -> dict[str, bool]:
+    found = AccuracySuite().scenarios(request(counts, config))
+    assert not isinstance(found, str)
+    (clean,) = found
+    assert clean.address == "accuracy/clean"
+    return {need.cell: need.optional for need in clean.needs}
+
+
+def test_the_train_pass_is_asked_for_only_where_there_is_train() -> None:
+    both = {"test": 10, "train": 20}
+    assert needs({"test": 10}, AccuracyConfig()) == {"pass/test": False}
+    assert needs(both, AccuracyConfig()) == {"pass/test": False, "pass/train": True}
+    assert needs(both, AccuracyConfig(train_gap=False)) == {"pass/test": False}
+
+
+def test_one_class_is_no_classification() -> None:
+    reason = AccuracySuite().scenarios(request({"test": 10}, AccuracyConfig(), classes=1))
+    assert reason == "accuracy needs at least two classes, the data has 1"
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(ValidationError, match="bins"):
+        AccuracyConfig.model_validate({"bins": 10})

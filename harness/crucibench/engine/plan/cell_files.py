@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from crucibench.contracts.evidence import ScoringOptions
-from crucibench.contracts.scenario import Mapped, Timed
+from crucibench.contracts.scenario import Timed
 from crucibench.contracts.suite import Suite
 from crucibench.contracts.verdict import Status
 from crucibench.engine.plan.identity import (
@@ -27,13 +27,8 @@ from crucibench.util.hashing import data_digest
 def planned_file(cell: PlannedCell, **facts: Any) -> CellFile:
     """Returns the file of a planned cell."""
     scenario = cell.scenario
-    kind: Literal["mapped", "derived", "timed"] = "derived"
-    if isinstance(scenario, Mapped):
-        kind = "mapped"
-    elif isinstance(scenario, Timed):
-        kind = "timed"
     return CellFile(
-        cell=cell.id, kind=kind, model=cell.model.name, data=cell.data.name,
+        cell=cell.id, kind=cell.kind, model=cell.model.name, data=cell.data.name,
         suite=scenario.suite, scenario=scenario.name, version=scenario.version,
         role=scenario.role, points=list(scenario.points), parameters=dict(scenario.parameters),
         draws=scenario.draws, needs=dict(cell.needs), limit=cell.limit,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
@@ -56,6 +57,13 @@ class PlannedCell:
     def key(self) -> Key:
         """What names the cell in a run."""
         return self.model.name, self.data.name, self.scenario.address
+
+    @property
+    def kind(self) -> Literal["mapped", "derived", "timed"]:
+        """The kind of its scenario."""
+        if isinstance(self.scenario, Timed):
+            return "timed"
+        return "mapped" if isinstance(self.scenario, Mapped) else "derived"
 
     @property
     def mapped(self) -> Mapped:

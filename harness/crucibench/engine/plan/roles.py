@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Rows: TypeAlias = range | NDArray[np.int64]
 
 _DIGEST_BLOCK = 65536
-_BATCH = {Modality.TABLE: 1024, Modality.TEXT: 32, Modality.IMAGE: 256}
+_BATCH = {Modality.TABLE: 4096, Modality.TEXT: 32, Modality.IMAGE: 256}
 _OTHER_BATCH = 32
 _LARGE_IMAGE_BATCH = 64
 _LARGE_IMAGE_PIXELS = 64 * 64

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crucibench import registry
 from crucibench.contracts.adapter import Adapter, Sources
@@ -28,12 +28,10 @@ from crucibench.engine.resolve.suites import (
 from crucibench.spec.check import Mistakes, parse_spec, tracks_of
 from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
 from crucibench.spec.suite_files import check_suites, section
+from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, differing_fields, file_digest
 from crucibench.util.untrusted.yaml_text import dump_yaml
-
-if TYPE_CHECKING:
-    from crucibench.store.run import Run
 
 LIVE = "live"
 """The scheme of live objects: they have no address."""

@@ -68,7 +68,7 @@ from crucibench.util.devices import set_threads
 from crucibench.util.draws import Draws
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.hashing import file_digest
-from crucibench.util.memory import free_memory, is_out_of_memory
+from crucibench.util.memory import free_memory, is_out_of_memory, keep_freed_memory
 from crucibench.util.outside import Outside
 from crucibench.util.reads import Reads
 
@@ -110,6 +110,9 @@ class Worker:
         """Does a task; what it raises becomes its last message."""
         self._tasks += bool(owner_of(task))  # what has none leaves nothing behind
         yield Began()
+        isolated = self._watch is None
+        if isolated and isinstance(task, ProbeTask | ShardTask):
+            keep_freed_memory()
         try:
             for message in self._messages(task):
                 if isinstance(message, Done) and self._watch is not None:
@@ -118,7 +121,6 @@ class Worker:
                     yield message
         except (Exception, SystemExit) as error:
             worn = self._worn and is_out_of_memory(error)
-            isolated = self._watch is None
             yield Failed("worn", str(error)) if worn else failed(error, isolated=isolated)
 
     def _messages(self, task: Task) -> Iterator[Message]:

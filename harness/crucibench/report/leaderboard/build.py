@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
-from crucibench.contracts.rows import parse_address
+from crucibench.contracts.rows import MetricRow, parse_address
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.findings import address_of
-from crucibench.report.format import listed
-from crucibench.report.leaderboard.baselines import baselines_of
-from crucibench.report.leaderboard.columns import Gathered, gather, sort_column
-from crucibench.report.leaderboard.filters import Filter, asked_for, parse_filter
+from crucibench.report.format import listed, show_count, show_number
+from crucibench.report.leaderboard.columns import (
+    Filter,
+    Gathered,
+    asked_for,
+    gather,
+    parse_filter,
+    sort_column,
+)
 from crucibench.report.leaderboard.lines import (
     LineDraft,
     LinePart,
@@ -37,14 +42,12 @@ from crucibench.report.leaderboard.model import (
     Ranks,
 )
 from crucibench.report.leaderboard.ranks import rankable_of, ranks_of
-from crucibench.report.numbers import names_in_order, shown
-from crucibench.util.errors import InputError
+from crucibench.report.numbers import ShownNumber, names_in_order, shown
+from crucibench.spec.notes import Notes, RowNote
+from crucibench.store.documents import read_document
+from crucibench.store.run import Run
+from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.suggest import unknown
-
-if TYPE_CHECKING:
-    from crucibench.contracts.rows import MetricRow
-    from crucibench.spec.notes import Notes, RowNote
-    from crucibench.store.run import Run
 
 _Place = tuple[str, str]
 """The id of a run, and that of one of its cells."""
@@ -321,3 +324,46 @@ def _by_rank(entry: BoardCell, direction: str) -> tuple[int, float]:
     else:
         key = value if direction == "lower" else -value
     return _TRUST.index(number.verdict), math.inf if math.isnan(key) else key
+
+
+def baselines_of(
+    board: Board, runs: Iterable[Run]
+) -> tuple[tuple[str, Sequence[ShownNumber]], ...]:
+    """Returns a board's trivial predictors: each one's name, and a number or dash a column.
+
+    They were scored when the claims of a run were made, on the samples of its first model; of
+    several runs the first that has them speaks.
+    """
+    for run in runs:
+        found = [one for one in _stored(run) if one["data"] == board.data]
+        if found:
+            return tuple(
+                (name, [_shown(board, found, name, column.place) for column in board.columns])
+                for name in dict.fromkeys(one["baseline"] for one in found)
+            )
+    return ()
+
+
+def _stored(run: Run) -> Sequence[dict[str, Any]]:
+    # As plain data: what makes claims loads the engine, which a board does not need.
+    if run.packed or not run.finished or not run.layout.claims.is_file():
+        return []
+    try:
+        stored = read_document(run.layout.claims)
+    except UnreadableError:
+        return []  # claims are made again where they are asked for
+    return stored.get("baselines", []) if stored.get("of") == run.digest else []
+
+
+def _shown(board: Board, found: Sequence[dict[str, Any]], name: str, place: str) -> ShownNumber:
+    for one in found:
+        if (one["baseline"], one["place"]) == (name, place):
+            column = next(column for column in board.columns if column.place == place)
+            text = show_number(
+                one["value"], one["lower"], one["upper"], percent=column.metric.percent
+            )
+            return ShownNumber(
+                value=text.value, interval=text.interval, n=show_count(one["n"]),
+                sort=repr(one["value"]),
+            )  # fmt: skip
+    return ShownNumber(reason="looks at no input: nothing to measure")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 from crucibench.contracts.rows import MetricRow
@@ -286,13 +287,8 @@ class Board:
     @property
     def axes(self) -> list[tuple[str, int]]:
         """The axes of the columns, in order, each with how many stand under it."""
-        spans: list[tuple[str, int]] = []
-        for column in self.columns:
-            if spans and spans[-1][0] == column.axis:
-                spans[-1] = (column.axis, spans[-1][1] + 1)
-            else:
-                spans.append((column.axis, 1))
-        return spans
+        found = groupby(self.columns, key=lambda column: column.axis)
+        return [(axis, len(list(columns))) for axis, columns in found]
 
     def numbers(self) -> list[MetricRow]:
         """Returns all joined numbers, line by line."""

@@ -7,11 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.comparing.columns import LineUp
+from crucibench.comparing.standing import LinedUp
 from crucibench.contracts.rows import parse_address
 from crucibench.contracts.verdict import Verdict
 from crucibench.report.leaderboard.model import (
@@ -26,11 +28,7 @@ from crucibench.report.leaderboard.model import (
 )
 from crucibench.stats import mean_ranks, rank_sets
 from crucibench.stats.rank_sets import of_next_trainings
-
-if TYPE_CHECKING:
-    from crucibench.comparing.columns import LineUp
-    from crucibench.comparing.standing import LinedUp
-    from crucibench.store.run import Run
+from crucibench.store.run import Run
 
 LEVEL = 0.95
 _REPLICATES = 1000

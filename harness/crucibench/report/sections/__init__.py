@@ -1,6 +1,6 @@
 """The report's parts as suites declare them: each is drawn by a registered kind of section.
 
-A kind's module has its name. `evidence` is what kinds draw from, `stored` the tables of cells.
+`evidence` is what kinds draw from.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from crucibench.contracts.section import (
     TextBlock,
 )
 from crucibench.contracts.verdict import Status
-from crucibench.report.csv_text import embedded
+from crucibench.report.format import embedded
 from crucibench.report.page import (
     Download,
     Figure,
@@ -30,8 +30,14 @@ from crucibench.report.page import (
     PlainTable,
     Text,
 )
-from crucibench.report.sections.evidence import PageEvidence, evidence_of
-from crucibench.report.sections.stored import MOST_ROWS, OPEN_ROWS, file_name, text_of
+from crucibench.report.sections.evidence import (
+    MOST_ROWS,
+    OPEN_ROWS,
+    PageEvidence,
+    evidence_of,
+    file_name,
+    text_of,
+)
 from crucibench.util.errors import InputError
 from crucibench.util.registry import Catalogue
 from crucibench.util.text import visible
