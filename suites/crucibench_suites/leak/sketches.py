@@ -217,13 +217,14 @@ def _rows_alike(test: CellEvidence, train: CellEvidence | None) -> Ints:
                 scaled[own], axis=0, return_index=True, return_inverse=True
             )
             seen = own[first]
-            same = np.asarray(seen)[np.ravel(number)]
+            same = seen[np.ravel(number)]
             found[own] = np.where(own == same, -1, same)
             pairs = cKDTree(scaled[seen]).query_pairs(TABLE_TOLERANCE, p=np.inf,
                                                       output_type="ndarray")  # fmt: skip
             found[seen[pairs].max(axis=1)] = seen[pairs].min(axis=1)
         elif len(own) and len(others):
-            distance, nearest = cKDTree(scaled[others]).query(scaled[own], p=np.inf)
+            nearby = cKDTree(scaled[others]).query(scaled[own], p=np.inf)
+            distance, nearest = (np.asarray(one) for one in nearby)
             close = distance <= TABLE_TOLERANCE
             found[own[close]] = others[nearest[close]] - n
     return found
