@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from _report import publish, table
 from _shapes import opened, role, trained
+from torch import nn
 
 from crucibench.stats import student_t
 from crucibench_suites.explain.methods import (
@@ -40,12 +41,27 @@ def asked(model: Any, images: torch.Tensor) -> Question:
     return Question(model, images, flat_baseline(images), targets, parts_of(images.shape[1:]))
 
 
+class Centred(nn.Module):
+    """Scores less their mean over classes, which is what the suite attributes."""
+
+    def __init__(self, scores: Any) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Returns them, shape (N, K)."""
+        found = self.scores(images)
+        centred: torch.Tensor = found - found.mean(dim=1, keepdim=True)
+        return centred
+
+
 def against_captum(question: Question) -> list[list[object]]:
     """Returns for each method the largest difference to captum, as a share of the largest value."""
     from captum.attr import InputXGradient, IntegratedGradients, Occlusion
 
-    model, images, targets = question.scores, question.inputs, question.targets
-    black = Question(model, images, torch.zeros_like(images), targets, question.parts)
+    images, targets = question.inputs, question.targets
+    model = Centred(question.scores)
+    black = Question(question.scores, images, torch.zeros_like(images), targets, question.parts)
     side = images.shape[2] // 8
     window = (images.shape[1], side, side)
     theirs = {

@@ -36,8 +36,13 @@ class Question:
     parts: torch.Tensor
 
     def score(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns the targets' scores, shape (N,)."""
-        return self.scores(inputs).gather(1, self.targets[:, None])[:, 0]
+        """Returns the targets' scores minus the mean over classes, shape (N,).
+
+        What is added to all scores changes no answer; of one logit for two classes, the first's
+        score is always 0.
+        """
+        found = self.scores(inputs)
+        return found.gather(1, self.targets[:, None])[:, 0] - found.mean(dim=1)
 
     def gradient(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the gradients of the targets' scores, like `inputs`."""

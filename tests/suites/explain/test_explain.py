@@ -40,7 +40,8 @@ def asked(model: Any, n: int = 6, size: int = 8) -> Question:
 def test_of_a_linear_model_attributions_are_known(name: str) -> None:
     model = linear()
     question = asked(model)
-    weights = model[1].weight[question.targets].reshape(question.inputs.shape)
+    weights = model[1].weight - model[1].weight.mean(0)
+    weights = weights[question.targets].reshape(question.inputs.shape)
     exact = weights * (question.inputs - question.baselines)
     found = METHODS[name](question)
     assert torch.allclose(question.pooled(found), question.pooled(exact), atol=1e-5)
@@ -67,6 +68,20 @@ def test_integrated_gradients_sum_to_the_difference_of_scores() -> None:
     assert not torch.allclose(
         METHODS["gradient-x-input"](question).flatten(1).sum(1), gap, atol=0.01
     )
+
+
+def test_of_one_logit_both_classes_are_attributed() -> None:
+    images = torch.rand(4, 3, 8, 8)
+    one = linear(1)
+    targets = torch.tensor([0, 1, 0, 1])
+    asked_of = Question(
+        lambda x: torch.cat([torch.zeros(len(x), 1), one(x)], 1), images, flat_baseline(images),
+        targets, parts_of(images.shape[1:], 4),
+    )  # fmt: skip
+    found = METHODS["gradient-x-input"](asked_of)
+    exact = one[1].weight.reshape(1, 3, 8, 8) * (images - flat_baseline(images)) / 2
+    sign = torch.tensor([-1.0, 1.0, -1.0, 1.0]).reshape(4, 1, 1, 1)
+    assert torch.allclose(found, sign * exact, atol=1e-6)
 
 
 def test_the_curve_is_the_area_by_its_definition() -> None:
