@@ -17,6 +17,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.statistic import Share
 from crucibench.contracts.task import Modality
 from crucibench.metrics.forms import as_rows, evaluate
+from crucibench.util.errors import InputError
 from crucibench_suites.leak import metrics, scenarios, sketches
 
 RNG = np.random.default_rng(0)
@@ -184,13 +185,18 @@ def test_a_run_finds_what_was_planted(tmp_path: Path) -> None:
     assert rank.lower == rank.value == 1 <= rank.upper <= 2
 
 
-def test_an_unknown_judge_is_refused(tmp_path: Path) -> None:
-    from crucibench.util.errors import InputError
-
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"leak.labels": "cros-validated"}, "unknown judge of labels 'cros-validated'"),
+        ({"accuracy.metrics": ["membership-auroc"]}, "is of no kind of task"),
+    ],
+)
+def test_what_can_not_be_had_is_refused(tmp_path: Path, settings: Any, says: str) -> None:
     np.savez(tmp_path / "d.npz", x=np.eye(8), y=np.arange(8) % 2)
-    with pytest.raises(InputError, match="unknown judge of labels 'cros-validated'"):
+    with pytest.raises(InputError, match=says):
         cb.run(
             models={"m": lambda frame: np.full((len(frame), 2), 0.5)},
-            data=f"npz:{tmp_path}/d.npz", suites=["leak"],
-            settings={"leak.labels": "cros-validated"}, out=tmp_path / "results",
+            data=f"npz:{tmp_path}/d.npz", suites=["leak", "accuracy"], settings=settings,
+            out=tmp_path / "results",
         )  # fmt: skip
