@@ -1,7 +1,7 @@
 """Looking while models are asked: false alarms at a true loss of exactly the margin, and when the
 looks stop.
 
-    python benchmarks/looks.py --repetitions 2000
+    python benchmarks/looks.py --repetitions 4000
 
 Differences of two models are drawn; they are looked at by the product's own functions.
 """
@@ -84,20 +84,23 @@ def planned(case: Case, power: float = 0.9) -> int:
 def first_look(case: Case, values: Floats, most: int, looks: int) -> tuple[int, bool] | None:
     """Returns after how many values a look decides, and whether it passes; None where none does."""
     block = max(1, -(-len(values) // looks))
+    ends = np.append(np.arange(block, len(values), block), len(values))
+    if case.bounded:
 
-    def seen(n: int) -> tuple[float, float]:
-        if case.bounded:
-            return Bets(values[:n], -1, 1, block=block, most=most).evidence(-case.margin).p
-        error = float(values[:n].std(ddof=1)) / math.sqrt(n)
-        return Mixture(float(values[:n].mean()), error, n, most=most).evidence(-case.margin).p
+        def p(place: int) -> tuple[float, float]:
+            bets = Bets(values[: ends[place]], -1, 1, block=block, most=most)
+            return bets.evidence(-case.margin).p
 
-    ends = [*range(block, len(values), block), len(values)]
-    if case.bounded:  # a bet that is won stays won: half of the looks tell where the first one is
-        place = bisect_left(ends, True, key=lambda n: min(seen(n)) <= 0.05)
-        found = ends[place : place + 1]
-    else:
-        found = [n for n in ends if n > 1 and min(seen(n)) <= 0.05][:1]
-    return (found[0], seen(found[0])[0] <= 0.05) if found else None
+        # A bet that is won stays won: halving finds the look.
+        at = bisect_left(range(len(ends)), True, key=lambda place: min(p(place)) <= 0.05)
+        return (int(ends[at]), p(at)[0] <= 0.05) if at < len(ends) else None
+    means, squares = np.cumsum(values)[ends - 1] / ends, np.cumsum(values**2)[ends - 1] / ends
+    errors = np.sqrt(np.maximum(squares - means**2, 0.0) / np.maximum(ends - 1, 1))
+    for mean, error, n in zip(means.tolist(), errors.tolist(), ends.tolist(), strict=True):
+        found = Mixture(mean, error, n, most=most).evidence(-case.margin).p
+        if min(found) <= 0.05:
+            return n, found[0] <= 0.05
+    return None
 
 
 def alarms(case: Case, repetitions: int) -> int:
@@ -135,13 +138,13 @@ def percent(share: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--repetitions", type=int, default=2000)
+    parser.add_argument("--repetitions", type=int, default=4000)
     many, start = parser.parse_args().repetitions, time.process_time()
     counts = [(case, alarms(case, many)) for case in CASES]
     worst = max(
         float(beta.ppf(1 - 0.05 / len(CASES), count + 1, many - count)) for _, count in counts
     )
-    few = max(many // 4, 1)
+    few = max(many // 8, 1)
     gains = {
         "equal": 0.0, "a gain of two margins": 2.0, "a loss of two": -2.0, "a loss of three": -3.0,
     }  # fmt: skip

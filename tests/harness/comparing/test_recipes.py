@@ -13,7 +13,7 @@ from crucibench.comparing.recipes import ONE_TRAINING, recipe_rows
 from crucibench.engine.packing import pack_run
 from crucibench.report.decision import decisions_of
 from crucibench.report.leaderboard.build import leaderboard
-from crucibench.stats.two_way import two_way
+from crucibench.stats.two_way import difference_of_recipes, two_way
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 
@@ -101,6 +101,21 @@ def test_runs_that_used_the_same_seeds_are_paired_by_seed(two: Any) -> None:
     found = cb.compare(*two([0.6, 1.0, 1.4], [0.6, 1.0, 1.4]))
     assert {one.spread.by_seed for one in found.differences} == {True}
     assert "paired by seed" in found.differences[0].method
+
+
+def test_seeds_that_both_sides_used_are_paired_and_the_others_are_not(two: Any) -> None:
+    skills = [0.6, 1.0, 1.4, 0.9]
+    old, new = two(skills, [1.4, 0.6, 1.0, 1.2], seeds=[2, 0, 1, 9])
+    one = next(one for one in cb.compare(old, new).differences if one.address.metric == "top-1")
+    assert "3 paired by seed" in one.method and not one.spread.by_seed
+    names = (["net", "net-1", "net-2", "net-3"], ["net-1", "net-2", "net", "net-3"])
+    tables = []
+    for run, in_order in zip((old, new), names, strict=True):  # of seeds 0, 1, 2, and another
+        cells = {cell.model: cell.cell for cell in run.cells.values() if cell.scenario == "test"}
+        said = [run.records(cells[name])["prediction"].to_numpy() for name in in_order]
+        tables.append(np.stack(said) == run.samples("d", "test").targets)
+    delta, sources = difference_of_recipes(*tables, shared=3)
+    assert (one.delta, one.standard_error) == pytest.approx((delta, sources.standard_error))
 
 
 def test_packs_compare_recipes_as_runs_do(two: Any, tmp_path: Path) -> None:
