@@ -11,13 +11,13 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 import click
 from rich import progress as rich_progress
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -246,22 +246,6 @@ _NUMBERS = 24
 """Columns that counts and time left take."""
 
 
-class _Board(rich_progress.Progress):
-    """Progress bars, with a line for the number of those that are not shown.
-
-    Attributes:
-        more: how many are not shown.
-    """
-
-    more = 0
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Yields what is drawn."""
-        yield from super().get_renderables()
-        if self.more:
-            yield Text(f"and {self.more} more", style="dim")
-
-
 class BarProgress(LineProgress):
     """Draws a bar for each cell under way, with the time left, below the lines."""
 
@@ -269,7 +253,7 @@ class BarProgress(LineProgress):
         super().__init__(resolved, announce=announce)
         screen = console(stderr=True, terminal=True)
         bar = 24 if screen.width >= _ROOMY else 10
-        self._board = _Board(
+        self._board = rich_progress.Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=bar),
             MofNCompleteColumn(),
@@ -281,7 +265,7 @@ class BarProgress(LineProgress):
         self._doing = self._board.add_task("starting", total=None)
         self._indexed: dict[str, TaskID] = {}
         self._tasks: dict[str, TaskID] = {}
-        """Of the cells under way, those begun first first."""
+        """Of the cells under way."""
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -314,10 +298,7 @@ class BarProgress(LineProgress):
         super().started(cell, total)
         if cell.id in self._tasks:  # begun anew
             self._board.remove_task(self._tasks.pop(cell.id))
-        self._tasks[cell.id] = self._board.add_task(
-            self._name(words_of(cell)), total=total or None, visible=len(self._tasks) < MOST
-        )
-        self._count()
+        self._tasks[cell.id] = self._board.add_task(self._name(words_of(cell)), total=total or None)
 
     def advanced(self, cell: PlannedCell, samples: int) -> None:
         self._tell_forecast(cell.id, samples)
@@ -328,13 +309,7 @@ class BarProgress(LineProgress):
         super().finished(cell)
         if cell.cell in self._tasks:
             self._board.remove_task(self._tasks.pop(cell.cell))
-            for task in list(self._tasks.values())[:MOST]:
-                self._board.update(task, visible=True)
-        self._count()
         self._board.advance(self._doing)
-
-    def _count(self) -> None:
-        self._board.more = max(0, len(self._tasks) - MOST)
 
     def _name(self, text: str) -> str:
         # Start and end say most: the model and the scenario.

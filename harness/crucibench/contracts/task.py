@@ -191,10 +191,6 @@ class TaskKind(ABC):
         """Returns the field to ask for where nothing particular is needed."""
 
     @abstractmethod
-    def from_array(self, array: NDArray[Any]) -> Answer:
-        """Returns what the one array that a model's forward pass gives means, n rows."""
-
-    @abstractmethod
     def prediction(self, answer: Answer) -> Column:
         """Returns the column ``prediction`` of a pass's records, n rows."""
 

@@ -81,7 +81,7 @@ class DataOptions:
             cluster=query.get("cluster", ""),
             id=query.get("id", ""),
             classes=_classes(uri),
-            task=_task(uri),
+            task=task_name(query["task"]) if "task" in query else None,
             split=_share(uri),
             licence=query.get("licence", ""),
             citation=query.get("citation", ""),
@@ -182,11 +182,6 @@ def _classes(uri: URI) -> tuple[str, ...] | None:
             f"got {uri.query['classes']!r}"
         )
     return classes
-
-
-def _task(uri: URI) -> str | None:
-    name = uri.query.get("task")
-    return None if name is None else task_name(name)
 
 
 def _on_bad_sample(uri: URI) -> Literal["error", "skip"]:

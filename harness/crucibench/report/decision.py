@@ -23,7 +23,7 @@ from crucibench.gating.result import WORST_FIRST, Outcome
 from crucibench.gating.within import GateWithin
 from crucibench.report.format import listed, show_count
 from crucibench.report.leaderboard import Board, Column
-from crucibench.report.leaderboard.columns import gather
+from crucibench.report.leaderboard.build import gather
 from crucibench.store.run import Run
 from crucibench.util.text import shorten, visible
 

@@ -199,68 +199,40 @@ _PARTICULAR = re.compile(r"'[^']*'|\d+(?:[.,]\d+)*")
 """What reasons of one kind differ in: names in quotation marks, and numbers."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reason:
-    """Numbers that are missing for reasons of one kind.
+def by_reason(gaps: Iterable[MissingResults]) -> list[dict[str, Any]]:
+    """Groups what is missing by data set, suite and kind of reason, the most frequent first.
 
-    Attributes:
-        text: the reason; with ``…`` for what differs, where it differs.
-        gaps: what is missing, each with its own words.
+    Returns:
+        ``data``, ``suite``, ``count`` (of numbers) and ``reasons``, each with its ``text`` (``…``
+        stands for what differs), ``count``, ``models``, ``gaps``, and whether it is ``alike`` for
+        all, to the letter.
     """
-
-    text: str
-    gaps: tuple[MissingResults, ...]
-
-    @property
-    def count(self) -> int:
-        """How many numbers."""
-        return sum(gap.count for gap in self.gaps)
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The models that they are of."""
-        return tuple(dict.fromkeys(model for gap in self.gaps for model in gap.models))
-
-    @property
-    def alike(self) -> bool:
-        """Whether the reason is the same for all, to the letter."""
-        return len({gap.reason for gap in self.gaps}) == 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reasons:
-    """What a suite's numbers on one data set are missing for, the most frequent reason first."""
-
-    data: str
-    suite: str
-    reasons: tuple[Reason, ...]
-
-    @property
-    def count(self) -> int:
-        """How many numbers."""
-        return sum(reason.count for reason in self.reasons)
-
-
-def by_reason(gaps: Iterable[MissingResults]) -> list[Reasons]:
-    """Groups what is missing by data set, suite and kind of reason."""
     found: dict[tuple[str, str], dict[str, list[MissingResults]]] = {}
     for gap in gaps:
         suite = gap.what.partition("/")[0]
         kinds = found.setdefault((gap.data, suite), {})
         kinds.setdefault(_PARTICULAR.sub("…", gap.reason), []).append(gap)
     return [
-        Reasons(data=data, suite=suite, reasons=tuple(_reasons(kinds)))
+        {
+            "data": data, "suite": suite, "reasons": _reasons(kinds),
+            "count": sum(gap.count for gaps in kinds.values() for gap in gaps),
+        }
         for (data, suite), kinds in found.items()
-    ]
+    ]  # fmt: skip
 
 
-def _reasons(kinds: dict[str, list[MissingResults]]) -> list[Reason]:
-    """Returns the reasons, the most frequent first."""
+def _reasons(kinds: Mapping[str, Sequence[MissingResults]]) -> list[dict[str, Any]]:
     found = []
     for kind, gaps in kinds.items():
-        one = Reason(text=gaps[0].reason, gaps=tuple(gaps))
-        found.append(one if one.alike else Reason(text=kind, gaps=tuple(gaps)))
-    return sorted(found, key=lambda one: (-one.count, one.text))
+        alike = len({gap.reason for gap in gaps}) == 1
+        found.append(
+            {
+                "text": gaps[0].reason if alike else kind, "alike": alike, "gaps": gaps,
+                "count": sum(gap.count for gap in gaps),
+                "models": list(dict.fromkeys(model for gap in gaps for model in gap.models)),
+            }
+        )  # fmt: skip
+    return sorted(found, key=lambda one: (-one["count"], one["text"]))
 
 
 def not_measured(run: Run, numbers: Sequence[MetricRow] | None = None) -> list[str]:

@@ -22,7 +22,7 @@ from crucibench.report.findings import VERDICT_MARKS, findings_of
 from crucibench.report.format import direction_words, iso, show_count
 from crucibench.report.gaps import not_measured
 from crucibench.report.leaderboard import Column
-from crucibench.report.leaderboard.columns import gather
+from crucibench.report.leaderboard.build import gather
 from crucibench.report.leaderboard.lines import words
 from crucibench.report.site.links import sealed
 from crucibench.store.layout import slug

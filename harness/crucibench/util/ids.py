@@ -20,6 +20,8 @@ def contents(ids: NDArray[np.object_]) -> NDArray[np.object_]:
     A suffix ``-1``, ``-2``, ... numbers repetitions where what precedes it is a content hash, or
     the id of another sample.
     """
+    if "-" not in "".join(ids.tolist()):
+        return ids
     known = set(ids.tolist())
     names = np.empty(len(ids), dtype=object)
     for row, identity in enumerate(ids.tolist()):

@@ -103,54 +103,48 @@ class Detection(Derived):
         mark_perturbing(self, self.sets)
 
     def derive(self, evidence: Evidence) -> Columns:
-        """Returns the score of every sample of every set."""
-        return detected(detector(self.name), self.sets, self.share, evidence)
+        """Returns a row for every scored sample: id, set, score, and the setting's value.
+
+        A detector that can't be fitted has one row, at the point ``UNFIT``, with the reason.
+
+        Raises:
+            ValueError: if the detector gives scores that are no numbers.
+        """
+        entry = detector(self.name)
+        reader = _Reader(entry, evidence)
+        test = evidence.needs["test"].samples
+        mask = kept_apart(test, self.share)
+        apart = set(test.ids[mask].tolist())
+        try:
+            score = entry.fitted(reader.material(test.ids[mask]))
+        except UnfitError as error:
+            reason = f"it can't be fitted: {error}"
+            return {"id": [UNFIT], "point": UNFIT, "score": np.array([np.nan]),
+                    "value": np.array([np.nan]), "reason": [reason]}  # fmt: skip
+        values = _values(entry, self.sets) if apart else (entry.default,)
+        # Those kept apart have scores only where these choose something.
+        ids, known = reader.scores(
+            "test", score, values, apart if len(values) == 1 else frozenset()
+        )
+        keep = np.array([identity not in apart for identity in ids], dtype=np.bool_)
+        value = _chosen(values, self.sets, reader, score, known[~keep])
+        parts: list[tuple[str, Ids, Floats]] = [
+            (KNOWN, ids[keep], known[keep, values.index(value)])
+        ]
+        for one in scored(self.sets):
+            ids, found = reader.scores(one.address, score, (value,))
+            parts.append((one.address, ids, found[:, 0]))
+        lengths = [len(ids) for _, ids, _ in parts]
+        return {
+            "id": np.concatenate([ids for _, ids, _ in parts]),
+            "point": np.repeat(np.array([name for name, _, _ in parts], dtype=object), lengths),
+            "score": np.concatenate([values for _, _, values in parts]),
+            "value": np.full(sum(lengths), value if entry.setting else np.nan),
+        }
 
     def numbers(self, evidence: Evidence) -> Sequence[Number]:
         """Returns every number at each point."""
         return numbers_of(evidence, evidence.own, self.points, self.metrics)
-
-
-def detected(entry: Detector, sets: Sequence[OODSet], share: float, evidence: Evidence) -> Columns:
-    """Returns a row for every scored sample: id, set, score, and the setting's value.
-
-    Args:
-        entry: the detector.
-        sets: the OOD sets, those for validation among them.
-        share: of the test role that is kept apart to choose settings by.
-        evidence: the passes.
-
-    A detector that can't be fitted has one row, at the point ``UNFIT``, with the reason.
-
-    Raises:
-        ValueError: if the detector gives scores that are no numbers.
-    """
-    reader = _Reader(entry, evidence)
-    test = evidence.needs["test"].samples
-    mask = kept_apart(test, share)
-    apart = set(test.ids[mask].tolist())
-    try:
-        score = entry.fitted(reader.material(test.ids[mask]))
-    except UnfitError as error:
-        reason = f"it can't be fitted: {error}"
-        return {"id": [UNFIT], "point": UNFIT, "score": np.array([np.nan]),
-                "value": np.array([np.nan]), "reason": [reason]}  # fmt: skip
-    values = _values(entry, sets) if apart else (entry.default,)
-    # Those kept apart have scores only where these choose something.
-    ids, known = reader.scores("test", score, values, apart if len(values) == 1 else frozenset())
-    keep = np.array([identity not in apart for identity in ids], dtype=np.bool_)
-    value = _chosen(values, sets, reader, score, known[~keep])
-    parts: list[tuple[str, Ids, Floats]] = [(KNOWN, ids[keep], known[keep, values.index(value)])]
-    for one in scored(sets):
-        ids, found = reader.scores(one.address, score, (value,))
-        parts.append((one.address, ids, found[:, 0]))
-    lengths = [len(ids) for _, ids, _ in parts]
-    return {
-        "id": np.concatenate([ids for _, ids, _ in parts]),
-        "point": np.repeat(np.array([name for name, _, _ in parts], dtype=object), lengths),
-        "score": np.concatenate([values for _, _, values in parts]),
-        "value": np.full(sum(lengths), value if entry.setting else np.nan),
-    }
 
 
 def _values(entry: Detector, sets: Sequence[OODSet]) -> tuple[float, ...]:

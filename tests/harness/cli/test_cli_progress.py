@@ -234,25 +234,6 @@ def test_bars_of_cells_that_interleave(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown().count("b on claims") == 1
 
 
-def test_at_most_eight_bars(monkeypatch: pytest.MonkeyPatch) -> None:
-    bars, shown = _bars(monkeypatch)
-    cells = [planned(f"m{number:02d}") for number in range(11)]
-    for cell in cells:
-        bars.started(cell, 10)
-    assert shown().count("on claims") == 8
-    assert "m07 on claims" in shown()
-    assert shown().rstrip().endswith("and 3 more")
-    bars.finished(settled(cells[9]))
-    assert shown().rstrip().endswith("and 2 more")
-    bars.finished(settled(cells[0]))
-    assert shown().count("on claims") == 8
-    assert "m08 on claims" in shown()
-    assert "m00 on claims" not in shown()
-    bars.finished(settled(cells[1]))
-    assert "more" not in shown()
-    assert "m10 on claims" in shown()
-
-
 def test_bars_say_above_them_what_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     bars, _ = _bars(monkeypatch)
     screen = bars._board.console

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import datetime
+import errno
 import json
+import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,7 +26,9 @@ from scipy import stats
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality
-from crucibench.util import atomic, devices, tensor_draws
+from crucibench.store.tables import read_table, write_table
+from crucibench.util import atomic, devices, doors, tensor_draws
+from crucibench.util.doors import StorageError
 from crucibench.util.draws import Draws, order_key, philox
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import canonical_json, data_digest, differing_fields, file_digest
@@ -458,3 +465,63 @@ def test_a_date_that_there_is() -> None:
 def test_plain_text_stays_text_when_it_is_written_and_read() -> None:
     data = {"a": ["1e-3", "no", "=", "<<", "1.5", "0x1", "2026-01-01", "~", ""], "b": 1e-05}
     assert parse_yaml(dump_yaml(data), "spec.yaml") == data
+
+
+# Whatever this program writes goes through the doors, and they say which file was refused.
+
+ROOT = Path(__file__).parents[3]
+METHODS = {"unlink", "mkdir", "write_bytes", "write_text", "rmtree", "OSFile", "socketpair"}
+OF_OS = {"fsync", "fork", "pipe", "replace", "rename", "unlink", "mkdir", "write"}
+OTHERS = {
+    "util/doors.py",
+    "util/memory.py",  # /proc
+    "engine/worker/timed.py",  # the lease of a device, which lies with no run
+    "engine/executors/ray_cluster.py",  # another program's folders
+    "cli/doctor.py",  # looks if a folder can be written
+}
+
+
+def _around(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        name, of = node.func.attr, getattr(node.func.value, "id", "")
+        mode = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else ""
+        writes = name == "open" and isinstance(mode, str) and mode[:1] in {"a", "w", "x"}
+        if of != "doors" and (name in METHODS or writes or (of == "os" and name in OF_OS)):
+            yield f"{file.relative_to(ROOT)}:{node.lineno}: {name}"
+
+
+def test_nothing_is_written_around_the_doors() -> None:
+    found = [
+        line
+        for folder in ("harness", "suites", "adapters")
+        for file in (ROOT / folder).rglob("*.py")
+        if not any(file.as_posix().endswith(f"crucibench/{other}") for other in OTHERS)
+        for line in _around(file)
+    ]
+    assert found == []
+
+
+def test_short_writes_are_completed_and_refused_ones_leave_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, table = tmp_path / "t.parquet", pa.table({"a": list(range(5000))})
+    honest, written = doors.write, []
+
+    def short(descriptor: int, data: Any) -> int:
+        written.append(len(data))
+        return honest(descriptor, memoryview(data)[: max(1, len(data) // 2)])
+
+    monkeypatch.setattr(doors, "write", short)
+    write_table(path, table)
+    assert read_table(path).equals(table) and len(written) > 5
+    whole = path.read_bytes()
+
+    def full(descriptor: int, data: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(doors, "write", full)
+    with pytest.raises(StorageError, match=r"^No space left on device: .*t\.parquet"):
+        write_table(path, table.slice(7))
+    assert path.read_bytes() == whole and [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -171,7 +171,9 @@ class CsvFiles:
         possible = {name: ["bool", "int64", "double"] for name in self._names}
         for batch in self._batches():
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                values = column.filter(pc.invert(self._is_missing(column)))
+                values = column.filter(
+                    pc.invert(pc.is_in(column, value_set=pa.array(self.missing, pa.string())))
+                )
                 possible[name] = [kind for kind in possible[name] if _fits(values, kind)]
         # A column without any value has fitted all: it is a float, as in pandas.
         return {
@@ -229,9 +231,6 @@ class CsvFiles:
                 progress(done, 0)
 
         return schema, batches()
-
-    def _is_missing(self, column: Any) -> Any:
-        return pc.is_in(column, value_set=pa.array(self.missing, pa.string()))
 
     @cached_property
     def _names(self) -> list[str]:

@@ -12,7 +12,7 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.rows import Row
 from crucibench.contracts.verdict import Finding, Status, Verdict, verdict_of
-from crucibench.engine.plan.identity import comparison_key
+from crucibench.engine.plan.cell_files import comparison_key
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.engine.plan.roles import limited
 from crucibench.engine.worker.failures import failed, failed_file

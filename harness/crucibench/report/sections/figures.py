@@ -16,7 +16,7 @@ from crucibench.contracts.verdict import Verdict
 from crucibench.report import plots
 from crucibench.report.format import counted, embedded, show_count, show_plain
 from crucibench.report.page import Download, Figure, ModelHead, Panels
-from crucibench.report.sections.evidence import (
+from crucibench.report.sections import (
     PageEvidence,
     PageSection,
     Stored,

@@ -38,7 +38,7 @@ from crucibench.report.page import (
     PlainTable,
     Text,
 )
-from crucibench.report.sections.evidence import (
+from crucibench.report.sections import (
     MOST_ROWS,
     OPEN_ROWS,
     PageEvidence,

@@ -19,7 +19,7 @@ from crucibench.report.findings import address_of, verdict_counts, verdict_summa
 from crucibench.report.format import DASH, csv_text, direction_words, iso, listed, show_minute
 from crucibench.report.gaps import WITHHELD, not_measured
 from crucibench.report.leaderboard import Column, Leaderboard, leaderboard
-from crucibench.report.leaderboard.columns import gather
+from crucibench.report.leaderboard.build import gather
 from crucibench.report.leaderboard.lines import FIELDS, words
 from crucibench.report.leaderboard.shown import ShownBoard, shown_board
 from crucibench.report.numbers import number_of, shown
