@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from crucibench.contracts.verdict import Status, Verdict
+from crucibench.engine.collect import lifecycle
 from crucibench.engine.executors.local import LocalExecutor
 from crucibench.engine.executors.zygote import Child, can_fork
 from crucibench.engine.listener import Listener
@@ -107,6 +108,28 @@ def test_a_process_that_may_not_write_or_hears_no_tasks_fails_its_own_cells_alon
         ("limited", Status.FAILED), ("deaf", Status.FAILED), ("victim", Status.OK),
     }  # fmt: skip
     assert "File too large" in str(reasons["limited", Status.FAILED])
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_two_workers_score_in_processes_and_what_dies_there_is_scored_here(
+    folder: Path, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    scored: list[str] = []
+
+    def conclude(cell: Any, *given: Any) -> Any:
+        scored.append(cell.id)
+        return real(cell, *given)
+
+    real = lifecycle.conclude
+    monkeypatch.setattr(lifecycle, "conclude", conclude)
+    if not alive:
+        monkeypatch.setattr(LocalExecutor, "aside", lambda executor, task: None)
+    run = evaluate(folder, "victim", workers=2)
+    assert records(run, "victim") == alone
+    assert set(scored) == (set() if alive else set(run.cells))
+    monkeypatch.undo()
+    one = evaluate(folder, "victim", out="one")
+    assert run.metrics().equals(one.metrics())
 
 
 @forked
@@ -275,7 +298,8 @@ def test_workers_are_forks_of_a_quiet_engine_and_end_with_it(folder: Path, befor
         f"{before}import sys, time\n"
         "from pathlib import Path\n"
         "kept = open('held', 'w')\n"
-        "from crucibench.engine.executors.local import LocalExecutor\n"
+        "from crucibench.engine.collect import lifecycle
+from crucibench.engine.executors.local import LocalExecutor\n"
         "from crucibench.engine.worker.tasks import FactsTask, Setup\n"
         "e = LocalExecutor(1, 1); p = Path('.')\n"
         "e.prepare(Setup(resolved=None, cards={}, scratch=p, root=p, device='cpu', threads=1))\n"
@@ -290,7 +314,7 @@ def test_workers_are_forks_of_a_quiet_engine_and_end_with_it(folder: Path, befor
     worker = int(engine.stdout.readline())
     same = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (worker, engine.pid)]
     assert (same[0] == same[1]) == (before == QUIETLY)
-    held = [os.readlink(one) for one in Path(f"/proc/{worker}/fd").iterdir()]
+    held = [str(one.readlink()) for one in Path(f"/proc/{worker}/fd").iterdir()]
     assert held and str(folder / "held") not in held
     engine.send_signal(signal.SIGKILL)
     engine.wait()
