@@ -298,8 +298,7 @@ def test_workers_are_forks_of_a_quiet_engine_and_end_with_it(folder: Path, befor
         f"{before}import sys, time\n"
         "from pathlib import Path\n"
         "kept = open('held', 'w')\n"
-        "from crucibench.engine.collect import lifecycle
-from crucibench.engine.executors.local import LocalExecutor\n"
+        "from crucibench.engine.executors.local import LocalExecutor\n"
         "from crucibench.engine.worker.tasks import FactsTask, Setup\n"
         "e = LocalExecutor(1, 1); p = Path('.')\n"
         "e.prepare(Setup(resolved=None, cards={}, scratch=p, root=p, device='cpu', threads=1))\n"

@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from crucibench.contracts.evidence import CellEvidence
+from crucibench.contracts.evidence import CellEvidence, ScoringOptions
 from crucibench.contracts.records import to_table
 from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
@@ -23,7 +25,7 @@ from crucibench.engine.plan.roles import SelectedRole
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.engine.score.score import Scorer, finish
 from crucibench.engine.worker.failures import MODEL_CHANGED, failed, failed_file
-from crucibench.engine.worker.tasks import Done, Message, Scored, ScoreTask
+from crucibench.engine.worker.tasks import AsideTask, Done, Message, Scored, Setup, Task
 from crucibench.passes.marks import PROBE_DISAGREES, REDUCED_BATCH, REPLACED, disagreement_text
 from crucibench.passes.repeats import SAME_MODEL
 from crucibench.passes.scenario import SUITE as PASS
@@ -70,7 +72,7 @@ class CellLifecycle:
         cache: CellCache | None,
         listener: Listener,
         observed: Mapping[str, Mapping[str, Any]],
-        score: Callable[[ScoreTask], Message | None] | None = None,
+        score: Callable[[Task], Message | None] | None = None,
     ) -> None:
         self.files: dict[str, CellFile] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
@@ -185,7 +187,8 @@ class CellLifecycle:
             doors.remove_folder(self.layout.cell(cell.id), ignore_errors=True)
         scored = None
         if self.score is not None and file.status is Status.OK:
-            scored = self.score(ScoreTask(cell=cell, files=self._with_needs(cell, file)))
+            given = (cell, self._with_needs(cell, file))
+            scored = self.score(AsideTask(work=score_aside, given=given))
         with self._turn:
             if isinstance(scored, Scored):
                 file, rows = scored.file, scored.rows
@@ -298,6 +301,18 @@ def conclude(
     if file.status is Status.OK and isinstance(cell.scenario, Derived):
         file = derived(cell, cell.scenario, {**files, cell.id: file}, scorer)
     return finish(cell, file, files, scorer)
+
+
+def score_aside(setup: Setup, cell: PlannedCell, files: Mapping[str, CellFile]) -> Scored:
+    """Concludes a cell in another process; `files` are its own and those of all that it needs."""
+    scorer = _scorer(setup.root, scoring_options(setup.resolved))
+    file, rows = conclude(cell, files[cell.id], files, scorer)
+    return Scored(file=file, rows=rows)
+
+
+@cache
+def _scorer(root: Path, options: ScoringOptions) -> Scorer:
+    return Scorer(Run(root), options)
 
 
 class _CacheExchange:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never
@@ -142,22 +142,22 @@ class DataTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreTask:
-    """Derive and score a cell whose records are on disk.
+class AsideTask:
+    """Do what no user's code has part in.
 
     Attributes:
-        cell: the cell.
-        files: by cell id, the files of the cell and of all that it needs.
+        work: a function of a module, called with the setup and what is given.
+        given: what it is given.
     """
 
-    cell: PlannedCell
-    files: Mapping[str, CellFile]
+    work: Callable[..., Scored]
+    given: tuple[Any, ...]
 
 
 TimedTask: TypeAlias = LeaseTask | OpenTask | RoundTask | CloseTask
 """Part of a cohort: the machine does nothing else meanwhile."""
 
-Task: TypeAlias = FactsTask | DataTask | InspectTask | ProbeTask | ShardTask | ScoreTask | TimedTask
+Task: TypeAlias = FactsTask | DataTask | InspectTask | ProbeTask | ShardTask | AsideTask | TimedTask
 
 
 def owner_of(task: Task) -> str:
@@ -166,7 +166,7 @@ def owner_of(task: Task) -> str:
     A model is timed in a process that does nothing else, and hands memory out as any other does.
     """
     match task:
-        case FactsTask() | LeaseTask() | ScoreTask():
+        case FactsTask() | LeaseTask() | AsideTask():
             return ""
         case DataTask():
             return f"data {task.data}"

@@ -23,10 +23,8 @@ from crucibench.contracts.records import Columns, Records, to_table
 from crucibench.contracts.scenario import MapContext, TimedContext
 from crucibench.contracts.source import RawData
 from crucibench.engine.fixed_probe import ask_probe
-from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.engine.plan.roles import SelectedRole, batches, map_context, probe_rows
-from crucibench.engine.score.score import Scorer
 from crucibench.engine.worker import selection
 from crucibench.engine.worker.cold_start import fresh_start
 from crucibench.engine.worker.environment import worker_facts
@@ -37,6 +35,7 @@ from crucibench.engine.worker.opening import Models, open_resolved, unexpected
 from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import (
     Advanced,
+    AsideTask,
     Began,
     CloseTask,
     DataTask,
@@ -54,8 +53,6 @@ from crucibench.engine.worker.tasks import (
     Reduced,
     RoundDone,
     RoundTask,
-    Scored,
-    ScoreTask,
     Setup,
     ShardTask,
     Task,
@@ -67,7 +64,6 @@ from crucibench.passes.probes import answers, probe_samples
 from crucibench.passes.repeats import SAME_MODEL, SAMPLES, repeated, still_the_same
 from crucibench.passes.scenario import best_answer
 from crucibench.store.layout import ARTIFACTS, Layout
-from crucibench.store.run import Run
 from crucibench.store.tables import read_table, write_table
 from crucibench.util.devices import set_threads
 from crucibench.util.draws import Draws
@@ -107,7 +103,6 @@ class Worker:
         self._made: dict[str, Mapping[str, RawData]] = {}
         self._timed: dict[str, OpenTimedCell] = {}
         self._lease: ExitStack | None = None
-        self._scorer: Scorer | None = None
         self._watch = watch
         self._tasks = 0
         set_threads(setup.threads)
@@ -141,8 +136,8 @@ class Worker:
                 yield from self._shard(task)
             case DataTask():
                 yield self._make_data(task)
-            case ScoreTask():
-                yield self._score(task)
+            case AsideTask():
+                yield task.work(self._setup, *task.given)
             case LeaseTask():
                 yield from self._take_lease(task)
             case OpenTask():
@@ -225,16 +220,6 @@ class Worker:
         return map_context(cell, role, adapter, seed, at_most=at_most, showing=showing)
 
     # -- the tasks ---------------------------------------------------------------------------
-
-    def _score(self, task: ScoreTask) -> Scored:
-        from crucibench.engine.collect.lifecycle import conclude
-
-        if self._scorer is None:
-            options = scoring_options(self._setup.resolved)
-            self._scorer = Scorer(Run(self._setup.root), options)
-        own = task.files[task.cell.id]
-        file, rows = conclude(task.cell, own, task.files, self._scorer)
-        return Scored(file=file, rows=rows)
 
     def _inspect(self, task: InspectTask) -> Inspected:
         entry = self._setup.resolved.models[task.model]
