@@ -324,6 +324,23 @@ def test_workers_are_forks_of_a_quiet_engine_and_end_with_it(folder: Path, befor
     assert not Path(f"/proc/{worker}").exists() or state(worker) == "Z"
 
 
+@forked
+def test_the_engine_imports_nothing_that_only_models_need(folder: Path) -> None:
+    (folder / "points.csv").write_text("x,y,label\n" + "1,2,a\n-1,0,b\n" * 40)
+    model, data = "torch:sharing.py:victim", "csv:points.csv?target=label"
+    command = [sys.executable, "-X", "importtime", "-m", "crucibench", "run", "-q"]
+    done = subprocess.run(
+        [*command, "--model", model, "--data", data, "--suite", "accuracy"], cwd=folder,
+        env={**os.environ, "CRUCIBENCH_CACHE": str(folder)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert list(folder.glob("results/*/manifest.json")), done.stderr
+    names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+    imported = {name.partition(".")[0] for name in names}
+    assert "numpy" in imported
+    assert not imported & {"torch", "sklearn", "datasets", "matplotlib", "foolbox", "transformers"}
+
+
 @pytest.mark.thorough
 def test_a_process_that_never_begins_its_next_task_is_ended(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
