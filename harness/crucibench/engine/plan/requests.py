@@ -78,7 +78,9 @@ def check_requests(resolved: Resolved, plan: Plan, workers: int) -> None:
                 "or ask about fewer samples (--limit)"
             )
         settings = _settings(resolved, entry.model)
-        for limit in ("max_requests", "max_bytes", "requests_per_second"):
+        for limit in (
+            "max_requests", "max_bytes", "max_tokens", "max_cost", "requests_per_second"
+        ):  # fmt: skip
             if workers > 1 and getattr(settings, limit) is not None:
                 raise InputError(
                     f"model {entry.model!r}: remote.{limit}: each worker keeps it for itself, and "
