@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from crucibench.contracts.adapter import Adapter, Opening, Sources
-from crucibench.contracts.asking import LOGLIKELIHOODS, TEXTS, Asking, Question, Reply
+from crucibench.contracts.asking import Asking, Question, Reply
 from crucibench.contracts.capability import Capability, InputSpec, ScoreKind
 from crucibench.contracts.task import OutputError
 from crucibench.contracts.uri import URI
@@ -75,7 +75,7 @@ class OpenAIAdapter(Asking):
         self._chat = uri.query.get("api", "chat") == "chat"
         self._batch = int(uri.query.get("batch", _BATCH))
         self._prices = _price(uri, "price_in"), _price(uri, "price_out")
-        asks = {TEXTS} if self._chat else {TEXTS, LOGLIKELIHOODS}
+        asks = {Capability.TEXTS} if self._chat else {Capability.TEXTS, Capability.LOGLIKELIHOODS}
         if self.class_prompt is not None:
             if self._chat:
                 raise InputError(

@@ -24,11 +24,6 @@ from crucibench.contracts.task import Modality, NonFiniteError, OutputError
 from crucibench.util.errors import InputError
 from crucibench.util.templates import render, require_fields
 
-LOGLIKELIHOODS = Capability.declare("loglikelihoods")
-"""It says how probable a given continuation of a prompt is."""
-TEXTS = Capability.declare("texts")
-"""It writes text."""
-
 _ROUNDING = 1e-6
 _PROBE_TOKENS = 16
 
@@ -75,7 +70,7 @@ class Question:
     @property
     def capability(self) -> Capability:
         """What a model must be able to do to answer it."""
-        return TEXTS if self.continuation is None else LOGLIKELIHOODS
+        return Capability.TEXTS if self.continuation is None else Capability.LOGLIKELIHOODS
 
     @property
     def content(self) -> tuple[Any, ...]:
@@ -243,7 +238,7 @@ class Asking(Adapter):
         return Answer(scores=np.array(values, np.float64).reshape(len(batch), -1))
 
     def _written(self, batch: Batch) -> Answer:
-        if TEXTS not in self.capabilities:  # nothing that an item without a template could ask
+        if Capability.TEXTS not in self.capabilities:  # nothing that an item without a template could ask
             return Answer(texts=Lists.of([0] * len(batch), np.zeros(0, dtype=object)))
         sampling = Sampling(max_tokens=_PROBE_TOKENS)
         prompts = (

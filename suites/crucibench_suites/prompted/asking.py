@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from crucibench.contracts.asking import LOGLIKELIHOODS, TEXTS, Asked, Asking, Question
+from crucibench.contracts.asking import Asked, Asking, Question
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import Columns
@@ -186,7 +186,7 @@ class Answers(Asked):
 
 def required(ask: AskSettings) -> frozenset[Capability]:
     """Returns what a model must be able to do."""
-    return frozenset({TEXTS if ask.writes else LOGLIKELIHOODS})
+    return frozenset({Capability.TEXTS if ask.writes else Capability.LOGLIKELIHOODS})
 
 
 def _references(work: Work) -> list[list[str]]:

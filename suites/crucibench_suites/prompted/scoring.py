@@ -55,6 +55,16 @@ class Judged(Derived):
 
     audits: ClassVar[tuple[str, ...]] = ("answers-unparsed",)
 
+    @property
+    def headline(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The number that the task is about; of BBQ's items their bias, too."""
+        if self.task.kind == "text":
+            return (f"{named.EXACT.id}@{next(iter(extractors(self.task)))}",)
+        if self.task.kind == "likelihood":
+            return (named.BITS.id,)
+        bias = (named.BBQ_BIAS_AMBIGUOUS.id, named.BBQ_BIAS_DISAMBIGUATED.id)
+        return (named.ACCURACY.id, *(bias if self.task.bbq and not self.task.variants else ()))
+
     def derive(self, evidence: Evidence) -> Columns:
         """Returns a verdict on each item and prompt."""
         records = evidence.needs[ANSWERS].records
