@@ -94,7 +94,9 @@ class Handler(BaseHTTPRequestHandler):
         refuse = _config.get("refuse")
         if refuse and number % refuse["every"] == 0:
             secret = self.headers.get("Authorization", "")
-            return self.tell(refuse["status"], {"error": f"not now, {secret}"}, {"Retry-After": "0"})
+            return self.tell(
+                refuse["status"], {"error": f"not now, {secret}"}, {"Retry-After": "0"}
+            )
         time.sleep(_config.get("delay", 0.0))
         chat = "messages" in body
         prompts = [body["messages"][-1]["content"]] if chat else body["prompt"]
@@ -120,7 +122,9 @@ class Handler(BaseHTTPRequestHandler):
         drop = _config.get("drop_every")
         self.tell(200, document, cut=bool(drop) and number % drop == 0)
 
-    def choice(self, prompt: str, body: dict[str, Any], table: Any, *, chat: bool) -> dict[str, Any]:
+    def choice(
+        self, prompt: str, body: dict[str, Any], table: Any, *, chat: bool
+    ) -> dict[str, Any]:
         if body.get("echo"):
             return self.echo(prompt, table)
         said = next((text for key, text in _config.get("says", {}).items() if key in prompt), None)
@@ -166,7 +170,12 @@ class Handler(BaseHTTPRequestHandler):
         }  # fmt: skip
 
     def tell(
-        self, status: int, document: Any, headers: dict[str, str] | None = None, *, cut: bool = False
+        self,
+        status: int,
+        document: Any,
+        headers: dict[str, str] | None = None,
+        *,
+        cut: bool = False,
     ) -> None:
         body = json.dumps(document).encode()
         self.send_response(status)

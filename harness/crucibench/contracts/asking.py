@@ -24,6 +24,9 @@ from crucibench.contracts.task import Modality, NonFiniteError, OutputError
 from crucibench.util.errors import InputError
 from crucibench.util.templates import render, require_fields
 
+ENDS = ("stop", "length", "refused")
+"""Why texts end, by their code in records; any other reason has the code after the last."""
+
 _ROUNDING = 1e-6
 _PROBE_TOKENS = 16
 
@@ -238,7 +241,9 @@ class Asking(Adapter):
         return Answer(scores=np.array(values, np.float64).reshape(len(batch), -1))
 
     def _written(self, batch: Batch) -> Answer:
-        if Capability.TEXTS not in self.capabilities:  # nothing that an item without a template could ask
+        if (
+            Capability.TEXTS not in self.capabilities
+        ):  # nothing that an item without a template could ask
             return Answer(texts=Lists.of([0] * len(batch), np.zeros(0, dtype=object)))
         sampling = Sampling(max_tokens=_PROBE_TOKENS)
         prompts = (
@@ -287,6 +292,10 @@ class Asked(Mapped):
         }
 
 
+def _end(name: str) -> int:
+    return ENDS.index(name) if name in ENDS else len(ENDS)
+
+
 def _joined(parts: Sequence[Any]) -> Any:
     if isinstance(parts[0], Lists):
         lengths = np.concatenate([part.lengths for part in parts])
@@ -310,7 +319,8 @@ def _of_replies(replies: Sequence[Reply], lengths: Sequence[int]) -> Columns:
     return {
         "input:texts": Lists.of(of_texts, np.array(texts, dtype=object)),
         "finish": Lists.of(
-            of_texts, np.array([end for one in replies for end in one.finish], dtype=object)
+            of_texts,
+            np.array([_end(end) for one in replies for end in one.finish], dtype=np.int64),
         ),
         "loglikelihood": known([reply.loglikelihood for reply in replies]),
         "greedy": known([reply.greedy for reply in replies]),

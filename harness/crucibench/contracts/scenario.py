@@ -249,6 +249,11 @@ class Mapped(Scenario):
         """
         return None
 
+    @property
+    def most_probed(self) -> int | None:
+        """How many questions `probe` asks at most; None where it is a batch a point."""
+        return None
+
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection | None:
         """Chooses the samples that enter a stage; None for all, in O(batch) memory."""
         return None

@@ -119,6 +119,12 @@ class Answers(Asked):
         """One a prompt where text is written, else one for each choice."""
         return self.most
 
+    @property
+    def most_probed(self) -> int:
+        """A few items twice, at the first prompt, where answers are not drawn."""
+        drawn = self.prompts[self.points[0]].sampling.temperature > 0
+        return 0 if drawn else 2 * REPEATED * self.most // len(self.points)
+
     def questions(self, work: Work, point: str) -> Sequence[Sequence[Question]]:
         """Returns one question for each text, or one for each choice."""
         ask = self.prompts[point]

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from crucibench.contracts.asking import ENDS
 from crucibench.contracts.audit import Audit, Find
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench_suites.prompted.scoring import REFUSAL, best_choices
+from crucibench_suites.prompted.scoring import best_choices, refusals
 
 AGAIN = "again"
 """The probe of the same questions asked twice."""
@@ -39,17 +40,18 @@ def _share(
 def _cut_off(records: Records) -> Findings:
     ends = records.lists("finish").values
     return _share(
-        "answers-cut-off", ends == "length",
+        "answers-cut-off",
+        ends == ENDS.index("length"),
         "answers ended at the limit of tokens (max_tokens): what they would have said is not "
         "judged",
     )
 
 
 def _refused(records: Records) -> Findings:
-    ends, texts = records.lists("finish").values, records.lists("input:texts").values
-    bad = [end == "refused" or bool(REFUSAL.match(text)) for end, text in zip(ends, texts, strict=True)]
+    bad = refusals(records.lists("input:texts").values, records.lists("finish").values)
     return _share(
-        "answers-refused", np.array(bad, dtype=bool),
+        "answers-refused",
+        bad,
         "answers were refused by the server or begin as refusals do; they count as wrong",
     )
 
@@ -93,7 +95,8 @@ def _doubled(records: Records) -> Findings:
 def _prompts_cut(records: Records) -> Findings:
     cut = records.lists("cut").values
     return _share(
-        "prompts-cut", cut > 0,
+        "prompts-cut",
+        cut > 0,
         f"prompts were too long for the model: up to {int(cut.max(initial=0))} tokens at their "
         "beginning were left out",
     )

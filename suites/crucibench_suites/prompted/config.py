@@ -141,8 +141,14 @@ class PromptedTask(AskSettings):
         found = {"prompt=given": AskSettings(**own)}
         for name, changes in self.variants.items():
             if not _POINT.fullmatch(name) or name == "given":
-                raise ValueError(f"variants: {name!r}: expected another name, of letters and digits")
-            if odd := sorted(set(changes) - (_ASKING - {"kind", "by", "choices", "gold", "samples"})):
-                raise ValueError(f"variants.{name}: {odd[0]!r} is no field that a prompt may change")
+                raise ValueError(
+                    f"variants: {name!r}: expected another name, of letters and digits"
+                )
+            if odd := sorted(
+                set(changes) - (_ASKING - {"kind", "by", "choices", "gold", "samples"})
+            ):
+                raise ValueError(
+                    f"variants.{name}: {odd[0]!r} is no field that a prompt may change"
+                )
             found[f"prompt={name}"] = AskSettings(**{**own, **changes})
         return found

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from crucibench.contracts.asking import ENDS
 from crucibench.contracts.audit import AuditCase, KnownFindings, example_cell, example_evidence
 from crucibench.contracts.lists import Lists
 from crucibench_suites.prompted.audits import AGAIN
@@ -22,11 +23,11 @@ def _case(
         return Lists.of([1] * _N, np.array(values))
 
     lists = {
-        "input:texts": [f"answer {row}" for row in range(_N)], "finish": ["stop"] * _N,
+        "input:texts": [f"answer {row}" for row in range(_N)], "finish": [0] * _N,
         "cut": [0] * _N, "doubled_start": [False] * _N,
     }  # fmt: skip
     columns: dict[str, Any] = {
-        name: one(np.array(other.get(name, values), dtype=object if name[0] in "if" else None))
+        name: one(np.array(other.get(name, values), dtype=object if name[0] == "i" else None))
         for name, values in lists.items()
     }
     columns["input:prompt"] = [f"question {row}" for row in range(_N)]
@@ -52,9 +53,7 @@ def _known(code: str, planted: Any, **others: Any) -> KnownFindings:
     return KnownFindings(planted={code: planted, **others}, clean=_case)
 
 
-ANSWERS_CUT_OFF = _known(
-    "answers-cut-off", lambda: _case(finish=_some("length", "stop", 6))
-)
+ANSWERS_CUT_OFF = _known("answers-cut-off", lambda: _case(finish=_some(ENDS.index("length"), 0, 6)))
 ANSWERS_REFUSED = _known(
     "answers-refused",
     lambda: _case(**{"input:texts": _some("I'm sorry, but no.", "Paris", 6)}),

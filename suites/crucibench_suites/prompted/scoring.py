@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crucibench.contracts.asking import ENDS
 from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.metric import MetricInfo
@@ -35,7 +36,7 @@ REFUSAL = re.compile(
     r"as an ai\b|i('m| am) not able)",
     re.IGNORECASE,
 )
-_BYTES_ODD = 1.0
+_SPREADING = (named.ACCURACY, named.NORMALISED, named.EXACT, named.F1)
 _TRANSCRIPTS = 200
 _SHOWN = 2000
 
@@ -69,15 +70,8 @@ class Judged(Derived):
         """Returns a verdict on each item and prompt."""
         records = evidence.needs[ANSWERS].records
         judge = {"choice": _choices, "text": _texts, "likelihood": _likelihoods}[self.task.kind]
-        refused = _each_mean(
-            records.lists("input:texts"),
-            [
-                end == "refused" or bool(REFUSAL.match(text))
-                for text, end in zip(
-                    records.lists("input:texts").values, records.lists("finish").values, strict=True
-                )
-            ],
-        )
+        texts, ends = records.lists("input:texts"), records.lists("finish")
+        refused = _each_mean(texts, refusals(texts.values, ends.values))
         return {
             "id": records.ids.tolist(),
             "point": records.array("point"),
@@ -120,9 +114,7 @@ class Judged(Derived):
             first = next(iter(extractors(task)))
             tried = np.full(len(records), task.samples)
             right = np.rint(records.array(f"right:{first}") * task.samples).astype(np.int64)
-            found += [
-                (named.pass_at_metric(k), "", pass_at(k, tried, right)) for k in task.pass_at
-            ]
+            found += [(named.pass_at_metric(k), "", pass_at(k, tried, right)) for k in task.pass_at]
         return [(metric, group, values.astype(np.float64)) for metric, group, values in found]
 
     def _others(self, records: Records, point: str) -> list[Number]:
@@ -137,21 +129,22 @@ class Judged(Derived):
         for at, (metric, group, _) in enumerate(self._values(judged[0])):
             matrix = np.stack([self._values(records)[at][2] for records in judged])
             found.append(_number(metric, "", group, matrix.mean(axis=0)))
-            of = f"{metric.id}@{group}" if group else metric.id
-            found.append(
-                Number(metric=named.SPREAD.id, group=of, make=partial(_spread, matrix))
-            )
+            if metric in _SPREADING:
+                of = f"{metric.id}:{group}" if group else metric.id
+                found.append(
+                    Number(metric=named.SPREAD.id, group=of, make=partial(_spread, matrix))
+                )
         return found
 
     def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
         """Returns what asking took, and transcripts: wrong and unparsed answers first."""
         answers = evidence.needs.get(ANSWERS)
-        if answers is None or "input:prompt" not in answers.records:
+        if answers is None or not len(answers.records):
             return {}
-        return {
-            "asked": _asked(answers.records),
-            "transcripts": _transcripts(answers, evidence.own.records),
-        }
+        found = {"asked": _asked(answers.records)}
+        if "input:prompt" in answers.records:  # not published
+            found["transcripts"] = _transcripts(answers, evidence.own.records)
+        return found
 
     def outcomes(self, evidence: Evidence) -> OutcomeView:
         """Returns whether each answer is right, at each prompt."""
@@ -168,6 +161,12 @@ class Judged(Derived):
             records.ids, records.array("point"), prediction, right.astype(np.float64),
             np.where(np.isin(right, (0.0, 1.0)), right, np.nan),
         )  # fmt: skip
+
+
+def refusals(texts: NDArray[np.object_], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Returns which texts the server refused or begin as refusals do, shape (n,)."""
+    begun = [bool(REFUSAL.match(text)) for text in texts]
+    return np.array(begun, dtype=np.bool_) | (ends == ENDS.index("refused"))
 
 
 def extractors(task: PromptedTask) -> Mapping[str, str]:
@@ -199,7 +198,7 @@ def _choices(task: PromptedTask, records: Records) -> Columns:
         }  # fmt: skip
     likelihoods, sizes = records.lists("loglikelihood"), records.lists("bytes")
     best = best_choices(records)
-    by_byte = _best(likelihoods, likelihoods.values / np.maximum(sizes.values, _BYTES_ODD))
+    by_byte = _best(likelihoods, likelihoods.values / np.maximum(sizes.values, 1))
     tops = np.maximum.reduceat(likelihoods.values, likelihoods.offsets[:-1])
     masses = np.exp(likelihoods.values - tops[likelihoods.rows])
     total = np.add.reduceat(masses, likelihoods.offsets[:-1])
