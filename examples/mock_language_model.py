@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,7 @@ def next_token(last: str, table: np.ndarray = TABLE) -> np.ndarray:
 def loglikelihood(context: str, continuation: str, table: np.ndarray = TABLE) -> float:
     """Returns the log-probability of a continuation, in nats."""
     text = context[-1] + continuation
-    return float(
-        sum(next_token(a, table)[_PLACE.get(b, _PLACE["?"])] for a, b in zip(text, text[1:]))
-    )
+    return float(sum(next_token(a, table)[_PLACE.get(b, _PLACE["?"])] for a, b in pairwise(text)))
 
 
 def reset(new: dict[str, Any]) -> None:
@@ -120,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         }
         document = {"model": _config["name"], "choices": choices, "usage": usage}
         drop = _config.get("drop_every")
-        self.tell(200, document, cut=bool(drop) and number % drop == 0)
+        return self.tell(200, document, cut=bool(drop) and number % drop == 0)
 
     def choice(
         self, prompt: str, body: dict[str, Any], table: Any, *, chat: bool
@@ -155,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
         noise = _config.get("noise", 0.0)
         logs: list[float | None] = [None]
         tops: list[dict[str, float] | None] = [None]
-        for last, token in zip(prompt, prompt[1:]):
+        for last, token in pairwise(prompt):
             after = next_token(last, table)
             best = int(after.argmax())
             moved = random.uniform(-noise, noise)

@@ -124,10 +124,8 @@ class OpenAIAdapter(Asking):
             document = json.loads(answer.content)
             choices = sorted(document["choices"], key=lambda one: one.get("index", 0))
             beside = self._beside(document, answer, len(questions))
-            per = len(choices) // len(questions)
-            if per * len(questions) != len(choices):
-                raise OutputError(f"expected answers to {len(questions)} prompts")
-            parts = [choices[at * per : (at + 1) * per] for at in range(len(questions))]
+            per = -(-len(choices) // len(questions))
+            parts = [choices[at * per :][:per] for at in range(len(questions))]
             made = [self._reply(one, part) for one, part in zip(questions, parts, strict=True)]
         except OutputError as error:
             raise OutputError(self._client.headers.shown(f"{self._url}: {error}", 500)) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -307,7 +308,7 @@ def _of_replies(replies: Sequence[Reply], lengths: Sequence[int]) -> Columns:
     """Returns what is kept of answers: lists over the questions about a sample, or over texts."""
     texts = [text for reply in replies for text in reply.texts]
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
-    owned = [replies[at:to] for at, to in zip(starts[:-1], starts[1:], strict=True)]
+    owned = [replies[at:to] for at, to in pairwise(starts)]
     of_texts = [sum(len(reply.texts) for reply in part) for part in owned]
 
     def each(values: Sequence[Any], dtype: Any) -> Lists:

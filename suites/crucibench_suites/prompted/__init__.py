@@ -1,4 +1,4 @@
-"""The prompted suite: what language models answer to items, and how far that hangs on the prompt."""
+"""The prompted suite: what language models answer to items, by prompt."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def pass_at(k: int, tried: NDArray[np.int64], right: NDArray[np.int64]) -> NDArr
 
 
 def chosen(text: str, letters: Sequence[str], choices: Sequence[str]) -> int:
-    """Returns the index of the choice that a text names: by its words alone, or its letter; else -1.
+    """Returns the index of the choice that a text names by its words or letter; -1 for none.
 
     A text that is one choice names it. Else the first letter that stands by itself does, if it is
     one of a choice's.
