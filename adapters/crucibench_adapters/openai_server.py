@@ -27,6 +27,8 @@ from crucibench.util.http.client import Reply as HttpReply
 from crucibench.util.http.limits import WaitingClock, budget_of
 from crucibench.util.numbers import parse_number
 from crucibench.util.suggest import unknown
+from crucibench.util.untrusted.json_text import parse_json
+from crucibench.util.untrusted.refusal import RefusedError
 from crucibench_adapters._class_prompts import OPTION, class_prompt, prompt_files
 from crucibench_adapters._oip_address import server_address
 
@@ -35,6 +37,7 @@ _FORM = "openai:https://HOST/v1?model=NAME"
 _APIS = ("chat", "completions")
 _BATCH = 16
 _MILLION = 1e6
+_MOST_BYTES = 1 << 28
 _ENDS = {"content_filter": "refused", "max_tokens": "length"}
 
 
@@ -121,7 +124,7 @@ class OpenAIAdapter(Asking):
             f"{self._url}/{path}", content, {"Content-Type": "application/json"}, stop
         )
         try:
-            document = json.loads(answer.content)
+            document = parse_json(answer.content, self._url, most=_MOST_BYTES, values=_MOST_BYTES)
             choices = sorted(document["choices"], key=lambda one: one.get("index", 0))
             beside = self._beside(document, answer, len(questions))
             per = -(-len(choices) // len(questions))
@@ -129,7 +132,7 @@ class OpenAIAdapter(Asking):
             made = [self._reply(one, part) for one, part in zip(questions, parts, strict=True)]
         except OutputError as error:
             raise OutputError(self._client.headers.shown(f"{self._url}: {error}", 500)) from error
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (RefusedError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise OutputError(
                 f"{self._url}: its answer is none of the API's: {type(error).__name__}"
             ) from error

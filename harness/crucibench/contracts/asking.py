@@ -7,6 +7,7 @@ subclasses `Asking` and writes `_ask`; a scenario that asks subclasses `Asked` a
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -75,6 +76,12 @@ class Question:
     def capability(self) -> Capability:
         """What a model must be able to do to answer it."""
         return Capability.TEXTS if self.continuation is None else Capability.LOGLIKELIHOODS
+
+    @property
+    def digest(self) -> int:
+        """Of all that decides the answer, in 63 bits: records name a question by it."""
+        content = repr(self.content).encode()
+        return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") >> 1
 
     @property
     def content(self) -> tuple[Any, ...]:
@@ -289,6 +296,9 @@ class Asked(Mapped):
             "point": np.repeat(np.array(self.points, dtype=object), len(work.batch)),
             **{name: _joined([one[name] for one in beside]) for name in beside[0]},
             "input:prompt": [part[0].prompt for part in asked],
+            "question": Lists.of(
+                lengths, np.array([one.digest for part in asked for one in part], dtype=np.int64)
+            ),
             **_of_replies(flat, lengths),
         }
 
