@@ -180,8 +180,9 @@ def main() -> None:
             *table(
                 ("", "crucibench, s", "lm-eval, s", "ratio", "lm-eval, whole task, s"),
                 [
-                    [what, f"{own:.2f}", f"{theirs_alone:.2f}", f"{theirs_alone / own:.1f}", f"{whole:.2f}"]
-                    for what, own, theirs_alone, whole in (
+                    [what, *(f"{one:.2f}" for one in (own, alone)), f"{alone / own:.1f}",
+                     f"{whole:.2f}"]
+                    for what, own, alone, whole in (
                         ("four options", seconds, peer_seconds[0], peer_seconds[2]),
                         ("written", sum_seconds, peer_seconds[1], peer_seconds[3]),
                     )

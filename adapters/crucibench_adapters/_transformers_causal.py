@@ -303,9 +303,10 @@ class CausalAdapter(Asking):
         if sampling.stop:
             how["stop_strings"] = list(sampling.stop)
         beside = {"tokenizer": self._tokenizer} if sampling.stop else {}
+        config: Any = GenerationConfig(**how)  # type: ignore[no-untyped-call]
         with quiet():
             made = self._model.generate(
-                ids, attention_mask=mask, generation_config=GenerationConfig(**how), **beside
+                ids, attention_mask=mask, generation_config=config, **beside
             )
         new = made[:, ids.shape[1] :].tolist()
         replies = []

@@ -75,7 +75,7 @@ class Scenario(ABC):
         shows: whether it can keep examples (`crucibench.contracts.examples`): then `keeps` has
             them, unless the run was asked for none.
         audits: names of the registered audits that `audit` runs, in order.
-        headline: metric ids, with ``@GROUP``, at the point without a name, that stand for a
+        headline_metrics: metric ids, with ``@GROUP``, at the point without a name, that stand for a
             scenario which its user named, beside `Suite.headline`.
     """
 
@@ -99,7 +99,7 @@ class Scenario(ABC):
     intensive: ClassVar[bool] = False
     shows: ClassVar[bool] = False
     audits: ClassVar[tuple[str, ...]] = ()
-    headline: ClassVar[tuple[str, ...]] = ()
+    headline_metrics: ClassVar[tuple[str, ...]] = ()
 
     @property
     def address(self) -> str:

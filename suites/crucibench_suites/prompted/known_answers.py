@@ -14,9 +14,7 @@ from crucibench_suites.prompted.audits import AGAIN
 _N = 100
 
 
-def _case(
-    *, diagnostics: dict[str, Any] | None = None, probe: dict[str, Any] | None = None, **other: Any
-) -> AuditCase:
+def _case(*, diagnostics: Any = None, probe: Any = None, **other: Any) -> AuditCase:
     """Returns a cell of `_N` written answers, with some columns in place of sound ones."""
 
     def one(values: Any) -> Lists:

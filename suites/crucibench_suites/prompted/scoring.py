@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from crucibench.contracts.asking import ENDS
 from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView
@@ -57,7 +57,7 @@ class Judged(Derived):
     audits: ClassVar[tuple[str, ...]] = ("answers-unparsed",)
 
     @property
-    def headline(self) -> tuple[str, ...]:  # type: ignore[override]
+    def headline_metrics(self) -> tuple[str, ...]:  # type: ignore[override]
         """The number that the task is about; of BBQ's items their bias, too."""
         if self.task.kind == "text":
             return (f"{named.EXACT.id}@{next(iter(extractors(self.task)))}",)
@@ -166,7 +166,9 @@ class Judged(Derived):
 def refusals(texts: NDArray[np.object_], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Returns which texts the server refused or begin as refusals do, shape (n,)."""
     begun = [bool(REFUSAL.match(text)) for text in texts]
-    return np.array(begun, dtype=np.bool_) | (ends == ENDS.index("refused"))
+    refused: NDArray[np.bool_] = np.array(begun, dtype=np.bool_)
+    refused |= ends == ENDS.index("refused")
+    return refused
 
 
 def extractors(task: PromptedTask) -> Mapping[str, str]:
@@ -257,7 +259,7 @@ def _texts(task: PromptedTask, records: Records) -> Columns:
     return columns
 
 
-def _each_mean(lists: Lists, values: Sequence[Any]) -> Floats:
+def _each_mean(lists: Lists, values: ArrayLike) -> Floats:
     sums = np.bincount(lists.rows, np.array(values, dtype=np.float64), len(lists))
     return np.asarray(sums / np.maximum(lists.lengths, 1))
 

@@ -68,7 +68,12 @@ def opened(address: str, card: DataCard = ITEMS, base: Path = Path()) -> Asking:
 
 
 def one_by_one(adapter: Any, prompt: str, continuation: str) -> tuple[float, bool]:
-    """The same by one pass a sequence, with nothing shared and nothing filled up."""
+    """The same by one pass a sequence, with nothing shared and nothing filled up.
+
+    As in lm-evaluation-harness, spaces at the end of a prompt belong to what follows.
+    """
+    kept = prompt.rstrip()
+    prompt, continuation = kept, prompt[len(kept) :] + continuation
     tokens = adapter._tokenizer
     start, whole = (tokens.encode(text) for text in (prompt, prompt + continuation))
     start = start or [tokens.bos_token_id]
@@ -202,13 +207,15 @@ def test_existing_suites_run_on_a_served_language_model(
 LM_EVAL = [
     {
         "doc_id": 0, "arguments": {
-            "gen_args_0": {"arg_0": "1 A:", "arg_1": " x"}, "gen_args_1": {"arg_0": "1 A:", "arg_1": " yy"},
+            "gen_args_0": {"arg_0": "1 A:", "arg_1": " x"},
+            "gen_args_1": {"arg_0": "1 A:", "arg_1": " yy"},
         },
         "resps": [[["-1.5", "False"]], [["-0.5", "True"]]],
     },
     {
         "doc_id": 1, "arguments": {
-            "gen_args_0": {"arg_0": "2 A:", "arg_1": " x"}, "gen_args_1": {"arg_0": "2 A:", "arg_1": " yy"},
+            "gen_args_0": {"arg_0": "2 A:", "arg_1": " x"},
+            "gen_args_1": {"arg_0": "2 A:", "arg_1": " yy"},
         },
         "resps": [[["-0.25", "False"]], [["-4.0", "True"]]],
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,8 @@ class ItemReader(ModalityReader):
         names: dict[str, set[str]] = {}
         counts: dict[str, int] = {}
         for part in passes.values():
-            for (name, kind), times in part.facts.items():  # type: ignore[misc]
+            for key, times in part.facts.items():
+                name, kind = map(str, cast("tuple[str, str]", key))
                 names.setdefault(name, set()).add(kind)
                 counts[name] = counts.get(name, 0) + times
         total = sum(part.done for part in passes.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,7 +76,9 @@ class ItemsSource(DataSource):
         )  # fmt: skip
 
 
-def _batches(files: list[Path], apart: list[str], named: list[str], schema: Any) -> Iterator[Any]:
+def _batches(
+    files: Sequence[Path], apart: list[str], named: list[str], schema: Any
+) -> Iterator[Any]:
     for path in files:
         lines = text_of(read_content(path, path.name, _MOST), path.name).split("\n")
         rows = [

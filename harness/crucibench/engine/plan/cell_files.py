@@ -60,7 +60,7 @@ def suites_as_data(resolved: Resolved, plan: Plan) -> dict[str, Any]:
             if cell.scenario.suite == name:
                 declared |= {metric.id: metric for metric in cell.scenario.metrics}
                 headline |= dict.fromkeys(
-                    f"{cell.scenario.name}/{metric}" for metric in cell.scenario.headline
+                    f"{cell.scenario.name}/{metric}" for metric in cell.scenario.headline_metrics
                 )
         metrics = [
             {key: value for key, value in asdict(metric).items() if _finite(value)}
