@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -127,32 +127,37 @@ class CausalAdapter(Asking):
             )
         )
 
-    def _tokens(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+    def _tokens(self, texts: Iterable[str], *, special: bool = True) -> dict[str, tuple[int, ...]]:
+        """Returns the tokens of each text, all encoded at once."""
+        once = list(dict.fromkeys(texts))
+        if not once:
+            return {}
         # A chat template writes the special tokens itself.
-        found = self._tokenizer.encode(text, add_special_tokens=special and not self._chat)
-        return tuple(found)
+        found = self._tokenizer(once, add_special_tokens=special and not self._chat)["input_ids"]
+        return {text: tuple(tokens) for text, tokens in zip(once, found, strict=True)}
 
     def _doubled(self, tokens: Sequence[int]) -> bool:
         return self._first is not None and tuple(tokens[:2]) == (self._first, self._first)
 
     def _pairs(self, questions: Sequence[Question], places: Sequence[int]) -> Iterator[_Asked]:
-        known: dict[str, tuple[int, ...]] = {}
+        parts: list[tuple[int, str, str]] = []
         for at in places:
             prompt, continuation = self._prompt(questions[at]), str(questions[at].continuation)
             kept = prompt.rstrip()
-            continuation, prompt = prompt[len(kept) :] + continuation, kept
+            parts.append((at, kept, prompt[len(kept) :] + continuation))
+        tokens = self._tokens(text for _, a, b in parts if a for text in (a, a + b))
+        plain = self._tokens((b for _, a, b in parts if not a), special=False)
+        start = self._first if self._first is not None else self._last
+        for at, prompt, continuation in parts:
             if prompt:
-                if prompt not in known:
-                    known[prompt] = self._tokens(prompt)
-                context = known[prompt]
-                own = self._tokens(prompt + continuation)[len(context) :]
+                context = tokens[prompt]
+                own = tokens[prompt + continuation][len(context) :]
+            elif start is None:
+                raise InputError(
+                    f"{self._files.what}: an empty prompt needs a token of the beginning"
+                )
             else:
-                start = self._first if self._first is not None else self._last
-                if start is None:
-                    raise InputError(
-                        f"{self._files.what}: an empty prompt needs a token of the beginning"
-                    )
-                context, own = (start,), self._tokens(continuation, special=False)
+                context, own = (start,), plain[continuation]
             if not own:
                 raise OutputError(f"the continuation {continuation!r} adds no token to its prompt")
             room = self._limit + 1 - len(own)
@@ -266,7 +271,9 @@ class CausalAdapter(Asking):
                 f"max_tokens {sampling.max_tokens} leave no room for a prompt: the model takes "
                 f"{self._limit} tokens"
             )
-        whole = {at: self._tokens(self._prompt(questions[at])) for at in places}
+        prompts = {at: self._prompt(questions[at]) for at in places}
+        tokens = self._tokens(prompts.values())
+        whole = {at: tokens[prompt] for at, prompt in prompts.items()}
         drawn = sampling.temperature > 0
         # What is drawn for an item hangs on nothing but the item: it is drawn alone.
         size = 1 if drawn else self._batch

@@ -186,8 +186,11 @@ class Answers(Asked):
         else:
             found = {"input:references": _lists(references, object)}
             judged = [own[:1] for own in references]
-        sizes = [[len(text.encode()) for text in own] for own in judged]
-        return {**found, "bytes": _lists(sizes, np.int64)}
+        return {
+            **found,
+            "bytes": _lists([[len(text.encode()) for text in own] for own in judged], np.int64),
+            "characters": _lists([list(map(len, own)) for own in judged], np.int64),
+        }
 
 
 def required(ask: AskSettings) -> frozenset[Capability]:

@@ -26,6 +26,11 @@ NORMALISED = _share(
     "The same of log-likelihoods divided by the bytes of the choice without its delimiter; "
     f"{_OVER}.", f"{_LMEVAL}, acc_bytes; acc_norm of versions that count bytes",
 )  # fmt: skip
+BY_CHARACTER = _share(
+    "choice-accuracy-by-character", "Accuracy by character", "higher",
+    f"The same of log-likelihoods divided by the characters of the choice; {_OVER}.",
+    f"{_LMEVAL}, acc_norm of versions that count characters",
+)  # fmt: skip
 GOLD = _share(
     "choice-gold-probability", "Probability of the right choice", "higher",
     f"The mean probability of the right choice, those of all choices made to sum to 1; {_OVER}.",
@@ -81,8 +86,8 @@ BBQ_BIAS_DISAMBIGUATED = MetricInfo(
 )  # fmt: skip
 
 METRICS = (
-    ACCURACY, NORMALISED, GOLD, EXACT, F1, PARSED, REFUSED, BITS, SPREAD, BBQ_AMBIGUOUS,
-    BBQ_DISAMBIGUATED, BBQ_BIAS_AMBIGUOUS, BBQ_BIAS_DISAMBIGUATED,
+    ACCURACY, NORMALISED, BY_CHARACTER, GOLD, EXACT, F1, PARSED, REFUSED, BITS, SPREAD,
+    BBQ_AMBIGUOUS, BBQ_DISAMBIGUATED, BBQ_BIAS_AMBIGUOUS, BBQ_BIAS_DISAMBIGUATED,
 )  # fmt: skip
 
 

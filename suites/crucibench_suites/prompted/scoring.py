@@ -98,7 +98,10 @@ class Judged(Derived):
         if task.kind == "choice":
             pairs = [(named.ACCURACY, "", "right")]
             if not task.writes:
-                pairs += [(named.NORMALISED, "", "right_by_byte"), (named.GOLD, "", "gold_share")]
+                pairs += [
+                    (named.NORMALISED, "", "right_by_byte"),
+                    (named.BY_CHARACTER, "", "right_by_character"), (named.GOLD, "", "gold_share"),
+                ]  # fmt: skip
             else:
                 pairs += [(named.PARSED, "", "parsed")]
         elif task.kind == "text":
@@ -198,15 +201,20 @@ def _choices(task: PromptedTask, records: Records) -> Columns:
             "prediction": found, "right": (found == gold).astype(np.float64),
             "parsed": (found != UNPARSED).astype(np.float64), **beside,
         }  # fmt: skip
-    likelihoods, sizes = records.lists("loglikelihood"), records.lists("bytes")
+    likelihoods = records.lists("loglikelihood")
     best = best_choices(records)
-    by_byte = _best(likelihoods, likelihoods.values / np.maximum(sizes.values, 1))
+    by_size = {
+        f"right_by_{unit}": _best(
+            likelihoods, likelihoods.values / np.maximum(records.lists(f"{unit}s").values, 1)
+        )
+        for unit in ("byte", "character")
+    }
     tops = np.maximum.reduceat(likelihoods.values, likelihoods.offsets[:-1])
     masses = np.exp(likelihoods.values - tops[likelihoods.rows])
     total = np.add.reduceat(masses, likelihoods.offsets[:-1])
     return {
         "prediction": best, "right": (best == gold).astype(np.float64),
-        "right_by_byte": (by_byte == gold).astype(np.float64),
+        **{name: (place == gold).astype(np.float64) for name, place in by_size.items()},
         "gold_share": masses[likelihoods.offsets[:-1] + gold] / total, **beside,
     }  # fmt: skip
 

@@ -244,6 +244,7 @@ def test_logs_of_others_are_judged(ask: Callable[..., cb.Run], tmp_path: Path) -
     rows = run.metrics().set_index("metric").value
     # -0.5 beats -1.5; of -0.25 and -4 the first; by byte -0.25 beats -1.5, and -0.25 beats -2.
     assert rows["choice-accuracy"] == 0.5 and rows["choice-accuracy-by-byte"] == 0.5
+    assert rows["choice-accuracy-by-character"] == 0.5
     expected = np.mean([1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(3.75))])
     assert rows["choice-gold-probability"] == pytest.approx(expected)
     log = tmp_path / "log.json"
