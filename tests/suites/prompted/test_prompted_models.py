@@ -92,21 +92,14 @@ def test_likelihoods_and_text_are_those_of_single_passes(folder: Path) -> None:
         for prompt in ("Q: a\nA:", "A longer question, é?", "x ", "")
         for continuation in (" b", " bcd", "z")
     ]
-    pairs.append(
-        (
-            "Q: a\nA:",
-            adapter.ask([Question(id="", prompt="Q: a\nA:", sampling=Sampling(max_tokens=9))])[
-                0
-            ].texts[0][:3],
-        )
-    )
+    pairs += [(prompt, chr(code)) for prompt in "abcdefgh" for code in range(33, 127)]
     replies = adapter.ask([Question(id="", prompt=a, continuation=b) for a, b in pairs])
     for (prompt, continuation), reply in zip(pairs, replies, strict=True):
         value, greedy = one_by_one(adapter, prompt, continuation)
         assert reply.loglikelihood == pytest.approx(value, abs=1e-5 * len(continuation))
         assert reply.greedy == greedy
-    assert replies[-1].greedy  # what it writes itself
-    assert adapter.passes.forwards == len(pairs) + 1
+    assert any(reply.greedy for reply in replies)
+    assert adapter.passes.forwards == len(pairs)
     how = Sampling(max_tokens=12)
     prompts = ["ab", "a much longer one", "q"]
     together = adapter.ask([Question(id="", prompt=one, sampling=how) for one in prompts])
