@@ -2,7 +2,7 @@
 
     PYTHON _prompted_peer.py FOLDER
 
-The folder holds ``model`` and ``choices.jsonl``, ``written.jsonl``; ``peer.json`` is written: what
+The folder holds ``model`` and ``choices.jsonl``, ``passages.jsonl``, ``written.jsonl``; ``peer.json`` is written: what
 was answered to each item, and CPU seconds.
 """
 
@@ -26,14 +26,18 @@ def main() -> None:
 
     torch.set_num_threads(1)
     shared = {"dataset_path": "json", "test_split": "test", "metadata": {"version": 0}}
-    tasks = [
+    choices = [
         {
-            **shared, "task": "choices", "output_type": "multiple_choice",
-            "dataset_kwargs": {"data_files": {"test": str(FOLDER / "choices.jsonl")}},
-            "doc_to_text": "Question: What is {{word}}?\nAnswer:", "doc_to_choice": "{{options}}",
+            **shared, "task": name, "output_type": "multiple_choice",
+            "dataset_kwargs": {"data_files": {"test": str(FOLDER / f"{name}.jsonl")}},
+            "doc_to_text": "{{passage}}Question: What is {{word}}?\nAnswer:", "doc_to_choice": "{{options}}",
             "doc_to_target": "{{answer}}",
-            "metric_list": [{"metric": name} for name in ("acc", "acc_norm", "acc_bytes")],
-        },
+            "metric_list": [{"metric": one} for one in ("acc", "acc_norm", "acc_bytes")],
+        }
+        for name in ("choices", "passages")
+    ]  # fmt: skip
+    tasks = [
+        *choices,
         {
             **shared, "task": "written", "output_type": "generate_until",
             "dataset_kwargs": {"data_files": {"test": str(FOLDER / "written.jsonl")}},

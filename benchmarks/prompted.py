@@ -47,7 +47,9 @@ def items(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         draw.shuffle(options)
         made = "".join(draw.choices("abcdefgh", k=draw.randint(2, 30)))
         about = f"{draw.choice(['', 'the ', 'a very old '])}{made} {word}"
-        choices.append({"word": about, "options": options, "answer": draw.randrange(4)})
+        choices.append(
+            {"passage": "", "word": about, "options": options, "answer": draw.randrange(4)}
+        )
     written = [{"a": a, "b": b, "answer": str(a + b)} for a in range(12) for b in range(0, 12, 3)]
     return choices, written
 
@@ -56,6 +58,40 @@ def asked(adapter: Asking, questions: list[Question]) -> tuple[list[Any], float]
     """Returns answers and CPU seconds."""
     begun = time.process_time()
     return adapter.ask(questions), time.process_time() - begun
+
+
+def compare(
+    adapter: Asking, rows: list[dict[str, Any]], samples: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Returns how far log-likelihoods lie apart, what is judged otherwise, and CPU seconds."""
+    questions = [
+        Question(id=str(at), prompt=f"{one['passage']}Question: What is {one['word']}?\nAnswer:",
+                 continuation=f" {option}")
+        for at, one in enumerate(rows) for option in one["options"]
+    ]  # fmt: skip
+    replies, seconds = asked(adapter, questions)
+    ours = np.array([one.loglikelihood for one in replies]).reshape(-1, 4)
+    theirs = np.array([[float(answer[0][0]) for answer in one["resps"]] for one in samples])
+    tokens = np.array([one.tokens for one in replies]).reshape(-1, 4)
+    gold = np.array([one["answer"] for one in rows])
+    sizes = {
+        "acc": np.ones_like(ours),
+        "acc_norm": np.array([[len(o) for o in one["options"]] for one in rows]),
+        "acc_bytes": np.array([[len(o.encode()) for o in one["options"]] for one in rows]),
+    }
+    judged = {
+        name: int((((ours / size).argmax(axis=1) == gold) != told(samples, name)).sum())
+        for name, size in sizes.items()
+    }
+    return {
+        "seconds": seconds, "apart": float((np.abs(ours - theirs) / tokens).max()),
+        "judged": judged, "ours": ours, "theirs": theirs, "tokens": tokens, "questions": questions,
+    }  # fmt: skip
+
+
+def told(samples: list[dict[str, Any]], metric: str) -> np.ndarray:
+    """Returns what lm-evaluation-harness says of each sample."""
+    return np.array([bool(float(one[metric])) for one in samples])
 
 
 def exact(adapter: Any, questions: list[Question]) -> np.ndarray:
@@ -88,7 +124,11 @@ def main() -> None:
         script = HERE.parent / "examples" / "train_byte_model.py"
         subprocess.run([sys.executable, str(script), str(model)], check=True)
     choices, written = items(options.items)
-    for name, rows in (("choices", choices), ("written", written)):
+    passages = [
+        {**one, "passage": f"{at}: " + "A cat is a kind of animal. " * 9 + "\n"}
+        for at, one in enumerate(choices)
+    ]
+    for name, rows in (("choices", choices), ("passages", passages), ("written", written)):
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(text)
     subprocess.run([options.peer, str(HERE / "_prompted_peer.py"), str(folder)], check=True)
@@ -105,32 +145,9 @@ def main() -> None:
     )
     adapter = TransformersAdapter.open(opening)
     assert isinstance(adapter, Asking)
-    questions = [
-        Question(id=str(at), prompt=f"Question: What is {one['word']}?\nAnswer:",
-                 continuation=f" {option}")
-        for at, one in enumerate(choices) for option in one["options"]
-    ]  # fmt: skip
-    replies, seconds = asked(adapter, questions)
-    ours = np.array([one.loglikelihood for one in replies]).reshape(-1, 4)
-    theirs = np.array([
-        [float(answer[0][0]) for answer in sample["resps"]] for sample in peer["choices"]["samples"]
-    ])  # fmt: skip
-    tokens = np.array([one.tokens for one in replies]).reshape(-1, 4)
-    apart = float((np.abs(ours - theirs) / tokens).max())
-    gold = np.array([one["answer"] for one in choices])
-    sizes = {
-        "acc": np.ones_like(ours),
-        "acc_norm": np.array([[len(o) for o in one["options"]] for one in choices]),
-        "acc_bytes": np.array([[len(o.encode()) for o in one["options"]] for one in choices]),
-    }
-    differ = {
-        name: int(
-            (
-                ((ours / size).argmax(axis=1) == gold).astype(float)
-                != np.array([float(sample[name]) for sample in peer["choices"]["samples"]])
-            ).sum()
-        )
-        for name, size in sizes.items()
+    compared = {
+        name: compare(adapter, rows, peer[name]["samples"])
+        for name, rows in (("choices", choices), ("passages", passages))
     }
     how = Sampling(max_tokens=6, stop=("\n",))
     sums = [
@@ -146,10 +163,16 @@ def main() -> None:
         for text, one in zip(texts, written, strict=True)
     ]
     unlike = sum(a != float(b["exact_match"]) for a, b in zip(right, samples, strict=True))
-    nearest = exact(adapter, questions).reshape(-1, 4)
-    off = [float((np.abs(values - nearest) / tokens).max()) for values in (ours, theirs)]
+    first = compared["choices"]
+    nearest = exact(adapter, first["questions"]).reshape(-1, 4)
+    off = [
+        float((np.abs(first[name] - nearest) / first["tokens"]).max())
+        for name in ("ours", "theirs")
+    ]
     peer_seconds = [
-        peer[name][what] for what in ("asking", "seconds") for name in ("choices", "written")
+        peer[name][what]
+        for what in ("asking", "seconds")
+        for name in ("choices", "passages", "written")
     ]
     version = subprocess.run(
         [options.peer, "-c", "import lm_eval; print(lm_eval.__version__)"],
@@ -160,7 +183,8 @@ def main() -> None:
         "Language models, beside lm-evaluation-harness",
         [
             f"A model of bytes (`examples/train_byte_model.py`), {len(choices)} items of four "
-            f"options and {len(written)} to be written, lm-evaluation-harness {version}, batches "
+            "options, without (choices) and with (passages) a passage of 250 tokens before them, "
+            f"and {len(written)} to be written, lm-evaluation-harness {version}, batches "
             "of 64, one thread. Seconds are CPU seconds of asking: `Adapter.ask`, "
             "and `HFLM.loglikelihood` or `generate_until`; of the whole task, `simple_evaluate` of "
             f"a loaded model without bootstrap. {load()}",
@@ -168,10 +192,16 @@ def main() -> None:
             *table(
                 ("what", "differs"),
                 [
-                    ["log-likelihoods, nats a token at most", f"{apart:.1e}"],
+                    *(
+                        [f"{name}: log-likelihoods, nats a token at most", f"{one['apart']:.1e}"]
+                        for name, one in compared.items()
+                    ),
                     ["crucibench from float64, one sequence at a time", f"{off[0]:.1e}"],
                     ["lm-eval from float64", f"{off[1]:.1e}"],
-                    *([f"{name}: items judged otherwise", n] for name, n in differ.items()),
+                    *(
+                        [f"{name}: items judged otherwise by {metric}", count]
+                        for name, one in compared.items() for metric, count in one["judged"].items()
+                    ),
                     ["texts that are others", other],
                     ["written answers judged otherwise", unlike],
                 ],
@@ -183,8 +213,10 @@ def main() -> None:
                     [what, *(f"{one:.2f}" for one in (own, alone)), f"{alone / own:.1f}",
                      f"{whole:.2f}"]
                     for what, own, alone, whole in (
-                        ("four options", seconds, peer_seconds[0], peer_seconds[2]),
-                        ("written", sum_seconds, peer_seconds[1], peer_seconds[3]),
+                        ("choices", compared["choices"]["seconds"], peer_seconds[0], peer_seconds[3]),
+                        ("passages", compared["passages"]["seconds"], peer_seconds[1],
+                         peer_seconds[4]),
+                        ("written", sum_seconds, peer_seconds[2], peer_seconds[5]),
                     )
                 ],
             ),

@@ -194,15 +194,17 @@ class CausalAdapter(Asking):
     def _batches(
         self, shared: Mapping[tuple[int, ...], Sequence[_Asked]]
     ) -> Iterator[list[tuple[int, ...]]]:
-        """Yields contexts of like length, as many as make a batch of continuations."""
+        """Yields contexts of like length, whose tokens with their continuations make a batch."""
         batch: list[tuple[int, ...]] = []
-        size = 0
+        tokens = longest = 0
         for context in sorted(shared, key=lambda one: (-len(one), one)):
-            if batch and size + len(shared[context]) > self._batch:
+            own = len(context) + sum(len(one.continuation) - 1 for one in shared[context])
+            if batch and tokens + own > self._batch * longest:
                 yield batch
-                batch, size = [], 0
+                batch, tokens = [], 0
+            longest = longest if batch else len(context)
             batch.append(context)
-            size += len(shared[context])
+            tokens += own
         if batch:
             yield batch
 
