@@ -2,8 +2,8 @@
 
     PYTHON _prompted_peer.py FOLDER
 
-The folder holds ``model`` and ``choices.jsonl``, ``passages.jsonl``, ``written.jsonl``; ``peer.json`` is written: what
-was answered to each item, and CPU seconds.
+The folder holds ``model`` and ``choices.jsonl``, ``passages.jsonl``, ``written.jsonl``;
+``peer.json`` is written: what was answered to each item, and CPU seconds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def main() -> None:
         {
             **shared, "task": name, "output_type": "multiple_choice",
             "dataset_kwargs": {"data_files": {"test": str(FOLDER / f"{name}.jsonl")}},
-            "doc_to_text": "{{passage}}Question: What is {{word}}?\nAnswer:", "doc_to_choice": "{{options}}",
+            "doc_to_text": "{{passage}}Question: What is {{word}}?\nAnswer:",
+            "doc_to_choice": "{{options}}",
             "doc_to_target": "{{answer}}",
             "metric_list": [{"metric": one} for one in ("acc", "acc_norm", "acc_bytes")],
         }

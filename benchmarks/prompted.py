@@ -213,7 +213,8 @@ def main() -> None:
                     [what, *(f"{one:.2f}" for one in (own, alone)), f"{alone / own:.1f}",
                      f"{whole:.2f}"]
                     for what, own, alone, whole in (
-                        ("choices", compared["choices"]["seconds"], peer_seconds[0], peer_seconds[3]),
+                        ("choices", compared["choices"]["seconds"], peer_seconds[0],
+                         peer_seconds[3]),
                         ("passages", compared["passages"]["seconds"], peer_seconds[1],
                          peer_seconds[4]),
                         ("written", sum_seconds, peer_seconds[2], peer_seconds[5]),

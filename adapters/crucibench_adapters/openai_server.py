@@ -27,10 +27,10 @@ from crucibench.util.http.client import Reply as HttpReply
 from crucibench.util.http.limits import WaitingClock, budget_of
 from crucibench.util.numbers import parse_number
 from crucibench.util.suggest import unknown
+from crucibench.util.untrusted.content import RefusedError
 from crucibench.util.untrusted.json_text import parse_json
-from crucibench.util.untrusted.refusal import RefusedError
 from crucibench_adapters._class_prompts import OPTION, class_prompt, prompt_files
-from crucibench_adapters._oip_address import server_address
+from crucibench_adapters._servers import server_address
 
 _OPTIONS = ("model", "api", "batch", "price_in", "price_out", OPTION)
 _FORM = "openai:https://HOST/v1?model=NAME"
@@ -51,7 +51,7 @@ class OpenAIAdapter(Asking):
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
         uri.only(*_OPTIONS)
-        server_address("openai", uri.rest, _FORM)
+        server_address("openai", uri.rest, _FORM, "/v1")
         if not uri.query.get("model"):
             raise InputError(f"option model is missing: expected {_FORM}")
         if uri.query.get("api", "chat") not in _APIS:

@@ -41,7 +41,7 @@ from crucibench.util.hashing import data_digest
 from crucibench.util.optional import need
 from crucibench_adapters._class_prompts import prompt_files
 from crucibench_adapters._classes import imagenet_synsets, named_for
-from crucibench_adapters._form import stored_form
+from crucibench_adapters._preprocessing import stored_form
 from crucibench_adapters._quiet import quiet
 from crucibench_adapters._torch_zoo import (
     LibraryAdapter,
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from crucibench_adapters._transformers_text import TextClassifier, Words
+    from crucibench_adapters._transformers_inputs import TextClassifier, Words
 
 _OPTIONS = ("revision", "max_length", "fit")
 _KINDS = {Modality.TEXT: "SequenceClassification", Modality.IMAGE: "ImageClassification"}
@@ -122,7 +122,7 @@ class TransformersAdapter(LibraryAdapter):
 
     @cached_property
     def _words(self) -> Words:
-        from crucibench_adapters._transformers_text import Words
+        from crucibench_adapters._transformers_inputs import Words
 
         texts = self._texts()
         return Words(texts.tokens.tokenizer, texts.vocabulary())
@@ -187,7 +187,7 @@ def _check_task(config: Any, task: Task, what: str) -> None:
 
 
 def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
-    from crucibench_adapters._transformers_text import TextClassifier, tokens_for
+    from crucibench_adapters._transformers_inputs import TextClassifier, tokens_for
 
     columns = stored_form(opening.data).columns
     if columns > 2:
@@ -218,7 +218,7 @@ def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, Librar
 
 
 def _image(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
-    from crucibench_adapters._transformers_image import ImageClassifier, image_inputs
+    from crucibench_adapters._transformers_inputs import ImageClassifier, image_inputs
 
     transformers = need("transformers", "text")
     processor = loaded(

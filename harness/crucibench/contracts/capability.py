@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from crucibench.contracts.task import Modality, task_kinds
 from crucibench.util.errors import InputError
-from crucibench.util.open_names import OpenName
+from crucibench.util.registry import OpenName
 
 
 class Capability(OpenName):

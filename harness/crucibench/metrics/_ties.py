@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.metrics._inputs import BoolArray, FloatArray
+from crucibench.metrics._inputs import BoolArray, FloatArray, IntArray
 
 
 @final
@@ -52,6 +52,14 @@ class TieGroups:
     def first(self, column: FloatArray) -> FloatArray:
         """Returns, for each group in order, the number its first row has in `column` (n,): (G,)."""
         return column[self._order if self._starts is None else self._order[self._starts]]
+
+    def runs(self, split: BoolArray) -> IntArray:
+        """Returns the run of each row, (n,) from 0: groups that are not to be split from the last.
+
+        Args:
+            split: whether a group begins a run, shape (G,); the first does.
+        """
+        return np.asarray((split.cumsum() - split[0])[self.rows()])
 
     def rows(self) -> NDArray[np.int32 | np.int64]:
         """Returns each row's group number, shape (n,)."""

@@ -204,6 +204,9 @@ class Defaults(_Part):
     min_group_size: int = Field(default=30, ge=1)
     check_parity: Number | None = Field(default=None, ge=0)
     """The models of a track are forms of one model: how far their probabilities may differ."""
+    until_decided: str | None = None
+    """A gate's policy file: samples are asked in blocks, in the order of their content hashes,
+    until its required rules are decided of every model against the first."""
     gallery: bool = True
     """Whether cells keep a few samples, to be shown in the report of the run."""
 

@@ -12,18 +12,12 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.util.numbers import Number
-from crucibench_suites.throughput.cold import ColdStart
-from crucibench_suites.throughput.end_to_end import EndToEnd
 from crucibench_suites.throughput.metrics import METRICS
-from crucibench_suites.throughput.points import KNEE, batch_point, load_point
 from crucibench_suites.throughput.price import Price
-from crucibench_suites.throughput.scenarios import (
-    Offline,
-    RateSearch,
-    Server,
-    Stream,
-)
-from crucibench_suites.throughput.sustained import Sustained
+from crucibench_suites.throughput.records import KNEE, batch_point, load_point
+from crucibench_suites.throughput.regimes import ColdStart, EndToEnd, Sustained
+from crucibench_suites.throughput.scenarios import Offline, Server, Stream
+from crucibench_suites.throughput.search import RateSearch
 
 _SECONDS = {"quick": 2.0, "standard": 10.0, "full": 60.0}
 _ROUNDS = {"quick": 10, "standard": 20, "full": 30}

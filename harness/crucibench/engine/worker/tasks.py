@@ -147,7 +147,10 @@ Task: TypeAlias = FactsTask | DataTask | InspectTask | ProbeTask | ShardTask | T
 
 
 def owner_of(task: Task) -> str:
-    """Returns whose process does a task: a model's or a data set's; "" if user code has no part."""
+    """Returns whose process does a task: a model's or a data set's; "" if user code has no part.
+
+    A model is timed in a process that does nothing else, and hands memory out as any other does.
+    """
     match task:
         case FactsTask() | LeaseTask():
             return ""
@@ -155,8 +158,10 @@ def owner_of(task: Task) -> str:
             return f"data {task.data}"
         case InspectTask():
             return f"model {task.model}"
-        case ProbeTask() | ShardTask() | OpenTask() | RoundTask() | CloseTask():
+        case ProbeTask() | ShardTask():
             return f"model {task.cell.model.name}"
+        case OpenTask() | RoundTask() | CloseTask():
+            return f"timing {task.cell.model.name}"
         case _:
             assert_never(task)
 
