@@ -100,6 +100,10 @@ class RemoteSettings(_Part):
     """Sent and received."""
     max_seconds: Duration | None = Field(default=None, gt=0)
     """From the first request to the last."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Of prompts and answers, where a server counts them."""
+    max_cost: Number | None = Field(default=None, gt=0)
+    """In the unit of the prices that the model's address names."""
     timeout: Duration = Field(default=60.0, gt=0)
     """Of one request."""
     intensive: bool = False
