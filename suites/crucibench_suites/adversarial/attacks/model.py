@@ -57,6 +57,7 @@ class Found:
 
     Attributes:
         adversarial: shape (m, C, H, W); the clean input where nothing was found.
+        reached: where the last run of an ascent that found nothing came to, likewise.
         broken: whether there is an example, shape (m,), bool.
         forwards: passes of each sample through the model, shape (m,).
         backwards: gradients of each sample.
@@ -65,6 +66,7 @@ class Found:
 
     def __init__(self, points: ImagePoints) -> None:
         self.adversarial = points.x.clone()
+        self.reached = points.x.clone()
         self.broken = torch.zeros(len(points), dtype=torch.bool, device=points.x.device)
         self.forwards: NDArray[np.int64] = np.zeros(len(points), dtype=np.int64)
         self.backwards: NDArray[np.int64] = np.zeros(len(points), dtype=np.int64)

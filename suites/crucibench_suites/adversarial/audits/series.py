@@ -16,6 +16,7 @@ from crucibench.contracts.verdict import Finding, Severity
 from crucibench_suites.adversarial.audits.probed import beyond, finding
 from crucibench_suites.adversarial.protocol import SELF_TEST
 from crucibench_suites.adversarial.scoring import Series, read_outcomes
+from crucibench_suites.adversarial.second.outcome import weighed
 
 BLACK_BOX_SHARE = 0.002
 """AutoAttack warns where Square gains more than 0.2 points; two samples are the least."""
@@ -211,7 +212,14 @@ SUPPLIED = Audit(
 SERIES = Audit(
     name="attack-records",
     description="Did Square break what gradients missed, and did the examples hold?",
-    function=where_recorded(lambda evidence, scenario: audit_series(evidence, scenario.series)),
+    function=where_recorded(
+        lambda evidence, scenario: weighed(
+            audit_series(evidence, scenario.series),
+            evidence,
+            scenario,
+            kept={"unconfirmed-examples"},
+        )
+    ),
     known_answer=_KNOWN + "SERIES",
 )
 
