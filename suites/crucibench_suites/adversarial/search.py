@@ -141,7 +141,7 @@ class RadiusSearch:
 
         Args:
             ledger: what is known.
-            steps: of each ascent.
+            steps: of all ascents by gradients.
             queries: for the ascent by differences.
             eot: answers averaged, of models that are random.
         """

@@ -169,7 +169,7 @@ _LEAST, _MOST = 0.5, 2.0
 _LEAST_LATER = 0.3
 """The same, at one and at four grey levels: there honest losses bend."""
 
-_UNEXPLAINED = 0.3
+_UNEXPLAINED = 0.1
 """The share of changes in random directions that the gradient leaves open."""
 
 
@@ -271,15 +271,18 @@ def _late_directions(probed: Probed) -> Findings:
         return []
     missed = np.nansum((seen[told] - expected[told]) ** 2, axis=1)
     with np.errstate(divide="ignore"):
-        unexplained = float(np.median(missed / np.nansum(seen[told] ** 2, axis=1)))
-    if unexplained <= _UNEXPLAINED:
+        shares = missed / np.nansum(seen[told] ** 2, axis=1)
+    unexplained = float(np.median(shares))
+    worse = int((shares > 1).sum())
+    if unexplained <= _UNEXPLAINED and not beyond(worse, n, _MISSING):
         return []
     return [
         finding(
             "gradient-fails-on-the-way",
             "where an attack ended, the gradient says little of how the loss changes around there: "
-            f"it leaves {100 * min(unexplained, 1.0):.0f} % open (median of {n} samples)",
-            {"samples": n, "unexplained": unexplained},
+            f"it leaves {100 * min(unexplained, 1.0):.0f} % open (median of {n} samples), and is "
+            f"worse than none for {worse}",
+            {"samples": n, "unexplained": unexplained, "worse": worse},
         )
     ]
 

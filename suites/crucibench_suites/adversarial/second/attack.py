@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crucibench_suites.adversarial.attacks.apgd import apgd
+from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted
 from crucibench_suites.adversarial.attacks.losses import dlr, margin
 from crucibench_suites.adversarial.attacks.model import (
     Counting,
@@ -22,6 +24,15 @@ _LEFT = 0.1
 """Of the way to the boundary: what differences may still gain where gradients have ended."""
 
 _MOVED = 1e-3
+_LONGEST = 100
+"""Steps of a run."""
+
+_RUNS = ((0, 0.3), (4, 0.7))
+"""Without a target, and towards the likeliest other classes: with their share of the steps."""
+
+_USEFUL = 0.5
+"""Of what the best gradient gains with a step, what another must to be followed as well."""
+
 _SHARE = 0.25
 """Of the radius: the step by which differences go on."""
 
@@ -40,7 +51,7 @@ def second_opinion(
     Args:
         oracle: the model.
         points: what to attack; all are right as they are.
-        steps: of each ascent by a gradient.
+        steps: of all ascents by gradients.
         queries: passes of each sample for the ascent by differences.
         eot: gradients averaged in each step.
         start: where the first ascent begins; at random if None.
@@ -52,16 +63,24 @@ def second_opinion(
     found.reached = points.x.clone()
 
     def ascend(
-        by: ModuleOracle, steps: int, begin: torch.Tensor | None, name: str, asks: int = 0
+        by: ModuleOracle,
+        name: str,
+        rows: torch.Tensor,
+        *,
+        steps: int,
+        begin: torch.Tensor | None = None,
+        targets: int = 0,
+        asks: int = 0,
     ) -> None:
-        rows = found.open
         if not len(rows) or steps < 1:
             return
         mine = points.take(rows)
-        one = apgd(
-            by, mine, dlr, steps=steps, eot=eot, name=f"second-opinion/{name}",
-            start=None if begin is None else begin[rows],
-        )  # fmt: skip
+        names = f"second-opinion/{name}"
+        if targets:
+            one = apgd_targeted(by, mine, steps=steps, targets=targets, eot=eot, name=names)
+        else:
+            given = None if begin is None else begin[rows]
+            one = apgd(by, mine, dlr, steps=steps, eot=eot, name=names, start=given)
         cells = rows.cpu().numpy()
         # Differences make of each gradient so many passes.
         found.forwards[cells] += one.forwards + 1 + asks * one.backwards
@@ -73,12 +92,49 @@ def second_opinion(
         best[rows[better]] = lead[better].to(best)
         found.reached[rows[better]] = one.reached[better]
 
-    for number, by in enumerate(stand_ins(bare, points.x.shape[1:])):
-        ascend(by, steps, start if number == 0 else None, str(number))
+    oracles = stand_ins(bare, points.x.shape[1:])
+    leads = _first_steps(oracles, points, found)
+    useful = leads >= _USEFUL * leads.max(dim=0, keepdim=True).values.clamp(min=0)
+    # The model's own gradient has had its turn before.
+    useful[0] &= ~useful[1:].any(dim=0)
+    counts = useful.sum(dim=0)
+    for number, by in enumerate(oracles):
+        for count in range(1, len(oracles) + 1):
+            mine, room = useful[number] & (counts == count), steps // count
+            for targets, share in _RUNS:
+                ascend(
+                    by, f"{number}/{targets}", (mine & ~found.broken).nonzero()[:, 0],
+                    steps=min(int(share * room) // max(targets, 1), _LONGEST),
+                    begin=start if number == 0 else None, targets=targets,
+                )  # fmt: skip
     differences = DifferencesOracle(module, oracle.draws, oracle.width)
     asks = 2 * differences.directions
-    ascend(differences, queries // (asks + 1) // eot, found.reached, "differences", asks)
+    ascend(
+        differences, "differences", found.open, steps=queries // (asks + 1) // eot,
+        begin=found.reached, asks=asks,
+    )  # fmt: skip
     return found
+
+
+def _first_steps(
+    oracles: Sequence[ModuleOracle], points: ImagePoints, found: Found
+) -> torch.Tensor:
+    """Returns what the margin gains by a step along each gradient, shape (oracles, m).
+
+    Which gradient leads anywhere is a matter of each sample: the others are spared its steps.
+    """
+
+    def loss(logits: torch.Tensor) -> torch.Tensor:
+        return margin(logits, points.y)
+
+    everyone = torch.arange(len(points), device=points.x.device)
+    gains, clean = [], loss(oracles[0].logits(points.x))
+    for oracle in oracles:
+        slope = oracle.gradient(points.x, loss)[2]
+        there = along(points.x, slope, _SHARE * points.eps, points.norm)
+        gains.append(loss(oracle.logits(there)) - clean)
+    found.cost(everyone, forwards=2 * len(oracles) + 1, backwards=len(oracles))
+    return torch.stack(gains)
 
 
 def unsettled(

@@ -11,15 +11,15 @@ from crucibench.contracts.scenario import Selection, StageView
 from crucibench_suites.adversarial.audits.probed import Probed, causes, is_random
 from crucibench_suites.adversarial.probing.choosing import PROBE, passes
 from crucibench_suites.adversarial.second.attack import settling_cost
+from crucibench_suites.adversarial.second.standins import DifferencesOracle
 
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.scenario import AutoAttack
 
-_SHARE = 0.3
+_SHARE = 0.28
 """Of the passes of all stages before, what the second opinion may take."""
 
-_STEPS = (10, 100)
-_ASCENTS = 3
+_STEPS = (16, 1000)
 _OF_DIFFERENCES = 0.3
 """The share of the passes that the ascent by differences has."""
 
@@ -46,9 +46,11 @@ def choose_second(
         survived[:] = False
     eot = _EOT if random and threat.eot == 1 else threat.eot
     allowed = int(_SHARE * passes(seen.earlier.values()) / max(survived.sum(), 1))
+    allowed -= settling_cost(eot)
     queries = int(_OF_DIFFERENCES * allowed)
-    left = allowed - queries - settling_cost(eot)
-    steps = int(np.clip(left / (2 * _ASCENTS * eot), *_STEPS))
+    if queries < eot * (2 * DifferencesOracle.directions + 1):
+        queries = 0
+    steps = int(np.clip((allowed - queries) / (2 * eot), _STEPS[0] // min(eot, 4), _STEPS[1]))
     budget = np.tile(np.array([steps, queries, eot]), (len(right), 1))
     return Selection(survived, {"level": level, "budget": budget})
 

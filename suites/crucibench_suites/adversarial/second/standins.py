@@ -217,7 +217,7 @@ def _normal(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 def _tail(answer: torch.Tensor, scores: Sequence[torch.Tensor]) -> dict[int, float]:
     """Returns weights of inner scores by which they come nearest to the answer; none if far."""
-    if not scores or (len(scores) == 1 and torch.equal(scores[0], answer)):
+    if not scores or any(one is answer for one in scores):
         return {}
     own = answer.double()
     columns = [one.double() - one.double().mean(1, keepdim=True) for one in scores]
@@ -299,19 +299,23 @@ def stand_ins(oracle: ModuleOracle, shape: Sequence[int]) -> list[ModuleOracle]:
     device = next((one.device for one in module.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((_PROBES, *shape), generator=generator).to(device)
-    plain = RewiredOracle(module, oracle.draws, oracle.width, rewired=_Plain(module))
-    found: list[RewiredOracle] = [plain]
-    for bridged in (False, True):
+    found: list[ModuleOracle] = []
+    slopes: list[torch.Tensor] = []
+    for rewired in (_Plain(module), Rewired(module), Rewired(module, bridged=True)):
         with suppress(RuntimeError):
-            rewired = Rewired(module, bridged=bridged)
-            with torch.no_grad():
-                answer, now = rewired.watch(x)
-                rewired.broken = _broken(rewired, now, generator)
-                rewired.tail = _tail(answer, _scores(now, answer))
-            other = RewiredOracle(module, oracle.draws, oracle.width, rewired=rewired)
-            if all(_cosine(other, one, x) < _ALIKE for one in found):
-                found.append(other)
-    return [*found]
+            if found:
+                with torch.no_grad():
+                    answer, now = rewired.watch(x)
+                    rewired.broken = _broken(rewired, now, generator)
+                    rewired.tail = _tail(answer, _scores(now, answer))
+            oracle = RewiredOracle(module, oracle.draws, oracle.width, rewired=rewired)
+            slope = oracle.gradient(x, _lead)[2].double().flatten(1)
+            news = all(_cosine(slope, other) < _ALIKE for other in slopes)
+            # A gradient that is turned for some inputs alone may be right for all of these.
+            if news or (rewired.tail and not rewired.bridged):
+                found.append(oracle)
+                slopes.append(slope)
+    return found
 
 
 class _Plain(Rewired):
@@ -320,13 +324,11 @@ class _Plain(Rewired):
         return answer, answer
 
 
-def _cosine(one: RewiredOracle, other: RewiredOracle, x: torch.Tensor) -> float:
-    """Returns how alike two gradients of the leading class are, in the median."""
+def _lead(logits: torch.Tensor) -> torch.Tensor:
+    best = logits.topk(2, dim=1).values
+    return best[:, 0] - best[:, 1]
 
-    def lead(logits: torch.Tensor) -> torch.Tensor:
-        best = logits.topk(2, dim=1).values
-        return best[:, 0] - best[:, 1]
 
-    first, second = (oracle.gradient(x, lead)[2].double().flatten(1) for oracle in (one, other))
-    alike = torch.nn.functional.cosine_similarity(first, second, dim=1)
-    return float(alike.median())
+def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Returns how alike gradients (m, d) are, in the median."""
+    return float(torch.nn.functional.cosine_similarity(one, other, dim=1).median())

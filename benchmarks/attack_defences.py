@@ -1,0 +1,147 @@
+"""The second opinion on defences that mislead gradients, beside hand-written adaptive attacks.
+
+    python benchmarks/attack_defences.py [--samples 100] [--only WORD] [--honest]
+
+Networks are trained on scikit-learn's digits within seconds; each defence is attacked by
+`autoattack-quick`. The yardstick knows the defence: APGD with three losses and restarts on the way
+through that its author would write, every example confirmed by the defended model itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _attacked import Live
+from _defences import BUILDING, HONEST, Defence
+from torch import nn
+
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "suites" / "adversarial"))
+import conftest
+from small_models import digits, train
+
+from crucibench.contracts.verdict import Severity, verdict_of
+from crucibench.util.draws import Draws
+from crucibench_suites.adversarial.attacks import losses
+from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted
+from crucibench_suites.adversarial.attacks.model import ImagePoints, ModuleOracle
+from crucibench_suites.adversarial.protocol import SECOND
+from crucibench_suites.adversarial.scenario import Quick
+from crucibench_suites.adversarial.scoring import read_outcomes
+from crucibench_suites.adversarial.threat import ThreatModel
+
+GRID = (0.05, 0.1, 0.2)
+RESTARTS, STEPS = 4, 60
+
+
+class Way(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.function(x)
+        return logits
+
+
+def yardstick(defence: Defence, x: torch.Tensor, y: np.ndarray) -> list[float]:
+    """Returns robust accuracy at each radius by an attack that knows the defence."""
+    labels = torch.from_numpy(y)
+    ids = tuple(str(row) for row in range(len(x)))
+    oracle = ModuleOracle(Way(defence.way), Draws(0, "yardstick"))
+
+    def wrong(images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return defence.model(images).argmax(1) != labels[rows]
+
+    everyone = torch.arange(len(x))
+    left = ~wrong(x, everyone)
+    found = []
+    for eps in GRID:
+        for restart in range(RESTARTS):
+            for attack in (losses.log_odds, losses.dlr, losses.margin, None):
+                rows = left.nonzero()[:, 0]
+                if not len(rows):
+                    break
+                points = ImagePoints(
+                    x=x[rows], y=labels[rows], eps=torch.full((len(rows),), eps * (1 - 1e-6)),
+                    ids=tuple(ids[row] for row in rows.tolist()), norm="linf",
+                )  # fmt: skip
+                name = f"{eps}/{restart}"
+                if attack is None:
+                    one = apgd_targeted(oracle, points, steps=STEPS, targets=9, name=name)
+                else:
+                    one = apgd(oracle, points, attack, steps=STEPS, name=name)
+                for images in (one.adversarial, one.reached):
+                    left[rows] &= ~wrong(images, rows)
+        found.append(float(left.double().mean()))
+    return found
+
+
+def attacked(module: nn.Module, x: torch.Tensor, y: np.ndarray) -> tuple[list[float], Any, float]:
+    """Returns robust accuracy at each radius, findings, and the cost of the second opinion."""
+    threat = ThreatModel(norm="linf", eps=GRID, **Quick.protocol.budget())
+    scenario = Quick.of("adversarial", threat)
+    torch.manual_seed(0)
+    evidence = conftest._drive(scenario, Live(module, 10), x, y)
+    outcomes = read_outcomes(scenario.series, evidence)
+    frame = evidence.own.records.frame()
+    cost = frame["forwards"] + frame["backwards"]
+    second = frame["attack"] == SECOND
+    share = float(cost.sum() / max(cost[~second].sum(), 1))
+    robust = [float(outcomes.robust(at).mean()) for at in range(len(GRID))]
+    if "-v" in sys.argv:
+        pr = frame[frame["attack"] == "probe"]
+        e, s = (np.stack(pr[c].to_numpy()) for c in ("late_expected", "late_seen"))
+        print("late", np.round(np.sort(np.nansum((e - s) ** 2, 1) / np.nansum(s**2, 1)), 2))
+        e, s = (pr[c].to_numpy() for c in ("random_expected", "random_seen"))
+        print("rand", ((e - s) ** 2).sum() / (s**2).sum())
+    return robust, scenario.audit(evidence), share
+
+
+def main() -> None:
+    """Attacks, prints and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--only", default="")
+    parser.add_argument("-v", action="store_true")
+    parser.add_argument("--honest", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    _, _, x, y = digits()
+    x, y = x[: args.samples], y[: args.samples]
+    nets = [train("mlp", seed) for seed in range(5)]
+    if args.honest:
+        for name, make in HONEST.items():
+            if args.only in name:
+                robust, findings, share = attacked(make(nets).eval(), x, y)
+                codes = [(one.code, str(one.severity)) for one in findings]
+                print(f"{name:42} {shown(robust)} {verdict_of(findings)} {share:.2f} {codes}")
+        return
+    for name, make in BUILDING.items():
+        if args.only not in name:
+            continue
+        defence = make(nets)
+        defence.model.eval()
+        truth = yardstick(defence, x, y)
+        robust, findings, share = attacked(defence.model, x, y)
+        codes = [one.code for one in findings if one.severity is not Severity.INFO]
+        print(
+            f"{name:42} {shown(robust)} {shown(truth)} {verdict_of(findings)} {share:.2f} {codes}",
+            flush=True,
+        )
+
+
+def shown(robust: list[float]) -> str:
+    """Returns accuracies in per cent."""
+    return " / ".join(f"{100 * one:.0f}" for one in robust)
+
+
+if __name__ == "__main__":
+    main()
