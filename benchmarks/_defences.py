@@ -137,6 +137,149 @@ BUILDING: dict[str, Make] = {
     "vote": _planted("vote-over-augmentations", "step function"),
 }
 
+class Unwatched(nn.Module):
+    """Answers without a graph, tied to the input by nothing."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            logits: torch.Tensor = self.net(x)
+        return logits + 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+class _Thermometer(nn.Module):
+    """Codes each pixel by the thresholds that it exceeds, and reads the code."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps = torch.arange(16, device=x.device) / 16 + 1 / 32
+        return (x[..., None] > steps).to(x).mean(-1)
+
+
+class _Cosines(nn.Module):
+    """Rounds the coefficients of a cosine transform, as JPEG does."""
+
+    def __init__(self, step: float) -> None:
+        super().__init__()
+        k, n = torch.arange(8.0)[:, None], torch.arange(8.0)[None]
+        basis = torch.cos(torch.pi * (n + 0.5) * k / 8) * (2 / 8) ** 0.5
+        basis[0] /= 2**0.5
+        self.register_buffer("basis", basis)
+        self.step = step
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.basis @ x @ self.basis.T
+        rounded = (found / self.step).round() * self.step
+        image: torch.Tensor = self.basis.T @ rounded @ self.basis
+        return image
+
+
+class _Median(nn.Module):
+    """The median of five pixels, without a gradient."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _five(x).median(0).values.detach() + 0 * x
+
+
+def _five(x: torch.Tensor) -> torch.Tensor:
+    moved = [x.roll(step, dim) for dim in (2, 3) for step in (-1, 1)]
+    return torch.stack([x, *moved])
+
+
+class _Signs(nn.Module):
+    """The sign of each feature above a half."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.sign(features - 0.3)
+
+
+class _Noisy(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient + 3 * gradient.std() * torch.randn_like(gradient)
+
+
+class _Faint(nn.Module):
+    """Loses its gradient where it is not sure."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(x)
+        best = logits.topk(2, dim=1).values
+        near = best[:, :1] - best[:, 1:] < 2
+        return torch.where(near, logits.detach() + 1e-30 * logits, logits)
+
+
+class _Dropped(nn.Module):
+    """Leaves out a tenth of the pixels at random."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(x * (torch.rand_like(x) > 0.1))
+        return logits
+
+
+def _before(family: str, part: nn.Module, way: Any = None) -> Make:
+    def make(nets: list[nn.Module]) -> Defence:
+        through = way(nets[0]) if way else nets[0]
+        return Defence(family, nn.Sequential(part, nets[0]), through)
+
+    return make
+
+
+HELD_OUT: dict[str, Make] = {
+    "no graph": lambda nets: Defence("cut", Unwatched(nets[0]), nets[0]),
+    "thermometer code": _before("quantised input", _Thermometer()),
+    "cosine transform, rounded": _before("transformed input", _Cosines(0.4)),
+    "median filter": _before(
+        "transformed input", _Median(), lambda net: lambda x: net(_five(x).median(0).values)
+    ),
+    "signs of features": _split(
+        "quantised inside", _Signs(), lambda f: torch.tanh(4 * (f - 0.3))
+    ),
+    "logits in steps of 4": lambda nets: Defence(
+        "quantised answer", Wrapped(nets[0], after=lambda z: (z / 4).round() * 4), nets[0]
+    ),
+    "another network's backward": lambda nets: Defence(
+        "other backward", _Borrowed(nets[0], nets[1]), nets[0]
+    ),
+    "noise in the backward": lambda nets: Defence(
+        "other backward", Wrapped(nets[0], _Noisy.apply), nets[0]
+    ),
+    "faint near the boundary": lambda nets: Defence("vanishing", _Faint(nets[0]), nets[0]),
+    "pixels left out": lambda nets: Defence("random", _Dropped(nets[0]), nets[0]),
+    "softmax, rounded to 3 digits": lambda nets: Defence(
+        "quantised answer",
+        Wrapped(nets[0], after=lambda z: (z.softmax(1) * 1e3).round() / 1e3),
+        nets[0],
+    ),
+    "shifted and brightened at random": _planted("random-augmentation", "random"),
+}
+
+
+class _Borrowed(nn.Module):
+    """Answers by one network, with the gradient of another."""
+
+    def __init__(self, net: nn.Module, other: nn.Module) -> None:
+        super().__init__()
+        self.net, self.other = net, other
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return straight_through(self.other(x), self.net(x))
+
+
 HONEST: dict[str, Callable[[list[nn.Module]], nn.Module]] = {
     **{
         f"logits x {c:g}": lambda nets, c=c: Wrapped(nets[0], after=lambda z: c * z)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from _attacked import Live
-from _defences import BUILDING, HONEST, Defence
+from _defences import BUILDING, HELD_OUT, HONEST, Defence
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "suites" / "adversarial"))
@@ -124,7 +124,7 @@ def main() -> None:
                 codes = [(one.code, str(one.severity)) for one in findings]
                 print(f"{name:42} {shown(robust)} {verdict_of(findings)} {share:.2f} {codes}")
         return
-    for name, make in BUILDING.items():
+    for name, make in {**BUILDING, **HELD_OUT}.items():
         if args.only not in name:
             continue
         defence = make(nets)

@@ -249,7 +249,7 @@ def many(drive: Any, plain: Any) -> Any:
 
 def test_attacks_that_stop_too_early_are_told(many: Any, mlp: Any) -> None:
     eps = (0.06, 0.08, 0.1, 0.12)
-    early = _codes(many(mlp, steps=1, targets=1, queries=0, eps=eps))
+    early = _codes(many(mlp, steps=1, targets=2, queries=0, eps=eps))
     assert early["more-steps-gain"] == early["second-opinion-moves-number"] == Severity.SUSPECT
     assert _codes(many(mlp, queries=0, eps=eps)) == {}
 
