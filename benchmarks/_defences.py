@@ -137,6 +137,7 @@ BUILDING: dict[str, Make] = {
     "vote": _planted("vote-over-augmentations", "step function"),
 }
 
+
 class Unwatched(nn.Module):
     """Answers without a graph, tied to the input by nothing."""
 
@@ -246,9 +247,7 @@ HELD_OUT: dict[str, Make] = {
     "median filter": _before(
         "transformed input", _Median(), lambda net: lambda x: net(_five(x).median(0).values)
     ),
-    "signs of features": _split(
-        "quantised inside", _Signs(), lambda f: torch.tanh(4 * (f - 0.3))
-    ),
+    "signs of features": _split("quantised inside", _Signs(), lambda f: torch.tanh(4 * (f - 0.3))),
     "logits in steps of 4": lambda nets: Defence(
         "quantised answer", Wrapped(nets[0], after=lambda z: (z / 4).round() * 4), nets[0]
     ),

@@ -161,14 +161,23 @@ class ModuleOracle:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns logits (m, K), losses (m,) and the losses' gradient by `x`.
 
-        A gradient that is not finite is taken as 0: an attack goes on from what is left.
+        A gradient that is missing or not finite is taken as 0: an attack goes on from what is left.
         """
         asked = x.detach().requires_grad_()
         with torch.enable_grad():
-            logits = self._ask(asked)
-            losses = loss(logits)
-            (gradient,) = torch.autograd.grad(losses.sum(), asked)
+            logits, scores = self.scored(asked)
+            losses = loss(scores)
+            gradient = torch.zeros_like(x)
+            if losses.requires_grad:
+                found: torch.Tensor | None
+                (found,) = torch.autograd.grad(losses.sum(), asked, allow_unused=True)
+                gradient = gradient if found is None else found
         return logits.detach(), losses.detach(), torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
+
+    def scored(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns logits (m, K), and what losses are made of: the same."""
+        logits = self._ask(x)
+        return logits, logits
 
     def normal(self, points: ImagePoints, step: str) -> torch.Tensor:
         """Returns standard normal numbers of the shape of ``points.x``."""

@@ -169,7 +169,7 @@ _LEAST, _MOST = 0.5, 2.0
 _LEAST_LATER = 0.3
 """The same, at one and at four grey levels: there honest losses bend."""
 
-_UNEXPLAINED = 0.1
+_UNEXPLAINED = 0.03
 """The share of changes in random directions that the gradient leaves open."""
 
 
