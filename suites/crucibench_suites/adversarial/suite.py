@@ -261,7 +261,8 @@ def _methods(request: SuiteRequest, config: AdversarialConfig) -> tuple[BlackBox
     held = request.model.capabilities
     if Capability.GRADIENTS in held:
         return ()
-    return ("square", "hopskipjump") if Capability.SCORES in held else ("hopskipjump",)
+    labels: tuple[BlackBoxAttack, ...] = ("hopskipjump", "restore")
+    return ("square", *labels) if Capability.SCORES in held else labels
 
 
 def _default_eps(request: SuiteRequest, norm: ImageNorm) -> tuple[float, ...]:
