@@ -130,7 +130,7 @@ class AdversarialConfig(TextConfig):
         Annotated[tuple[BlackBoxAttack, ...], BeforeValidator(listed), Strict(False)] | None
     ) = None
     """Attacks without gradients: ``square`` on scores, ``hopskipjump`` and ``boundary`` (L2 alone)
-    on labels; left out, the first two for models that have no gradients."""
+    on labels; left out, the first three for models that have no gradients."""
 
     queries: Annotated[int, Field(ge=1)] | None = None
     """What an attack without gradients may ask about each sample, Square at each radius; left out,

@@ -11,6 +11,7 @@ side, each with draws of its own, until its budget is spent.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,16 @@ _OTHERS = 0.3
 
 Steps = Generator[Floats, bool, None]
 """Asks whether the model gets points (d,) wrong, one after the other, until it is closed."""
+
+
+class _Sample(NamedTuple):
+    """A sample, the box around it, the coordinates that may change, and its draws."""
+
+    clean: Floats
+    low: Floats
+    high: Floats
+    free: Ints
+    rng: np.random.Generator
 
 
 class Restore(LabelAttack):
@@ -59,10 +70,10 @@ def restore(questions: BudgetedQuestions, ids: Sequence[str], draws: Draws) -> N
     for row in rows.tolist():
         seed = draws.words([ids[row]], "restore/seed", 2)[0]
         free = np.flatnonzero(space.high[row] > space.low[row])
-        steps = search(
-            space.clean[row], x[row], space.low[row], space.high[row], free,
-            np.random.default_rng(seed),
-        )  # fmt: skip
+        of = _Sample(
+            space.clean[row], space.low[row], space.high[row], free, np.random.default_rng(seed)
+        )
+        steps = search(of, x[row])
         running[row] = steps, next(steps)
     while running:
         asked = np.array([row for row in running if questions.left[row]], dtype=np.int64)
@@ -76,16 +87,14 @@ def restore(questions: BudgetedQuestions, ids: Sequence[str], draws: Draws) -> N
         }
 
 
-def _returns(
-    clean: Floats, x: Floats, low: Floats, high: Floats, free: Ints, rng: np.random.Generator
-) -> Steps:
+def _returns(of: _Sample, x: Floats) -> Steps:
     """Takes back what is not needed, and then disturbs what is left."""
     best = x
     while True:
-        x = yield from _settle(clean, x, rng)
-        if np.linalg.norm(x - clean) < np.linalg.norm(best - clean):
+        x = yield from _settle(of.clean, x, of.rng)
+        if np.linalg.norm(x - of.clean) < np.linalg.norm(best - of.clean):
             best = x
-        x = yield from _disturbed(clean, best, low, high, free, rng)
+        x = yield from _disturbed(of, best)
 
 
 def _settle(clean: Floats, x: Floats, rng: np.random.Generator) -> Generator[Floats, bool, Floats]:
@@ -123,10 +132,9 @@ def _settle(clean: Floats, x: Floats, rng: np.random.Generator) -> Generator[Flo
     return x
 
 
-def _disturbed(
-    clean: Floats, best: Floats, low: Floats, high: Floats, free: Ints, rng: np.random.Generator
-) -> Generator[Floats, bool, Floats]:
+def _disturbed(of: _Sample, best: Floats) -> Generator[Floats, bool, Floats]:
     """Returns a wrong point without one of the changes of `best`, for others that are smaller."""
+    clean, free, rng = of.clean, of.free, of.rng
     moved = np.flatnonzero(best != clean)
     if not len(moved):
         return best
@@ -139,22 +147,21 @@ def _disturbed(
         size = _OTHERS * change.max() * rng.uniform(0.5, 3)
         there[others] = best[others] + size * rng.choice((-1.0, 1.0), len(others))
         there[gone] = clean[gone]
-        there = np.clip(there, low, high)
+        there = np.clip(there, of.low, of.high)
         if (yield there):
             return there
 
 
-def _flips(
-    clean: Floats, x: Floats, low: Floats, high: Floats, free: Ints, rng: np.random.Generator
-) -> Steps:
+def _flips(of: _Sample, x: Floats) -> Steps:
     """Flips signs of the change in blocks, from halves to single coordinates, and over again."""
+    clean, free, rng = of.clean, of.free, of.rng
     signs = np.where(x >= clean, 1.0, -1.0)
     radius = float(np.abs(x - clean).max())
 
     def at(signs: Floats, size: float) -> Floats:
         there = clean.copy()
         there[free] = (clean + size * signs)[free]
-        return np.clip(there, low, high)
+        return np.clip(there, of.low, of.high)
 
     def nearer(signs: Floats, reach: float) -> Generator[Floats, bool, float]:
         """Returns the least radius known to do with these signs, which `reach` does."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import attacks
 from crucibench.contracts.scenario import Selection, StageView
 from crucibench_suites.adversarial.audits.probed import Probed, causes, is_random
 from crucibench_suites.adversarial.probing.choosing import PROBE, passes
@@ -27,7 +29,7 @@ _EOT = 8
 """Answers averaged, of models that are random."""
 
 _GAINED = 2
-"""So many samples that Square alone broke are a cause."""
+"""So many samples that an attack without gradients alone broke are a cause."""
 
 
 def choose_second(
@@ -42,7 +44,7 @@ def choose_second(
     if probes is not None and len(probes):
         probed = Probed(probes, probes.array("noise_breaks") >= 0)
         random, cause = is_random(probed, variant), bool(causes(probed, variant, threat))
-    if not cause and _square_gained(seen) < _GAINED:
+    if not cause and _unseen_gained(seen, scenario.protocol.attacks) < _GAINED:
         survived[:] = False
     eot = _EOT if random and threat.eot == 1 else threat.eot
     allowed = int(_SHARE * passes(seen.earlier.values()) / max(survived.sum(), 1))
@@ -55,12 +57,12 @@ def choose_second(
     return Selection(survived, {"level": level, "budget": budget})
 
 
-def _square_gained(seen: StageView) -> int:
-    """Returns how many samples Square broke at radii that gradients had not."""
+def _unseen_gained(seen: StageView, stages: Collection[str]) -> int:
+    """Returns how many samples scores alone broke, at radii that gradients had not."""
     before: dict[str, int] = {}
     for stage, records in seen.earlier.items():
         levels = dict(zip(records.ids, records.array("level"), strict=True)) if len(records) else {}
-        if stage == "square":
+        if stage in stages and attacks().get(stage).access != "white-box":
             return sum(levels[one] < before[one] for one in levels)
         before.update(levels)
     return 0
