@@ -9,6 +9,7 @@ import numpy as np
 
 from crucibench.contracts.audit import AuditCase, KnownFindings, example_cell, example_evidence
 from crucibench_suites.adversarial.blackbox.scenario import BlackBox
+from crucibench_suites.adversarial.floors.scenario import Floor
 from crucibench_suites.adversarial.probing.choosing import PROBE
 from crucibench_suites.adversarial.protocol import LABEL_ONLY, SECOND, SELF_TEST
 from crucibench_suites.adversarial.scenario import Quick
@@ -94,6 +95,13 @@ def _series(stage: str, gained: int, unsettled: int = 0) -> AuditCase:
               for name in own.records.table.column_names if name != "point"}  # fmt: skip
     joined["unsettled"] = np.arange(2 * _N) >= 2 * _N - unsettled
     return _case(example_cell(joined, own.samples.targets), _QUICK)
+
+
+def _certified(broken: int) -> AuditCase:
+    """Returns certified samples, some of which an attack broke."""
+    own = _cell(level=_NONE, reason=np.full(_N, "", dtype=object))
+    attack = {_QUICK.name: _attacked(level=_first(broken, _EXAMPLE, _NONE))}
+    return _case(own, Floor.of("adversarial", [_QUICK]), **attack)
 
 
 def _self_test(passed: bool) -> AuditCase:
@@ -222,6 +230,10 @@ SECOND_OPINION = KnownFindings(
         "second-opinion-open": lambda: _series(SECOND, 0, 5),
     },
     clean=lambda: _series(SECOND, 1, 4),
+)
+
+CERTIFIED_SAMPLES = KnownFindings(
+    planted={"certified-sample-broken": lambda: _certified(1)}, clean=lambda: _certified(0)
 )
 
 SELF_TESTS = KnownFindings(
