@@ -98,7 +98,7 @@ class AutoAttack(Attacked):
 
             return choose(self.threat, right, level, seen.earlier.values())
         if stage == SECOND:
-            from crucibench_suites.adversarial.second.cause import choose_second
+            from crucibench_suites.adversarial.audits.cause import choose_second
 
             return choose_second(self, seen, right, level)
         smallest = sum(1 for eps in self.threat.eps if eps == 0)

@@ -169,9 +169,7 @@ class ModuleOracle:
             losses = loss(scores)
             gradient = torch.zeros_like(x)
             if losses.requires_grad:
-                found: torch.Tensor | None
-                (found,) = torch.autograd.grad(losses.sum(), asked, allow_unused=True)
-                gradient = gradient if found is None else found
+                (gradient,) = torch.autograd.grad(losses.sum(), asked, materialize_grads=True)
         return logits.detach(), losses.detach(), torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
 
     def scored(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,13 +14,13 @@ from crucibench.contracts.audit import Audit, Find
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
+from crucibench_suites.adversarial.audits.second import weighed
 from crucibench_suites.adversarial.probing.choosing import (
     NEAR_DRAWS,
     NOISE_DRAWS,
     PROBE,
     UNBOUNDED_STEPS,
 )
-from crucibench_suites.adversarial.second.outcome import weighed
 from crucibench_suites.adversarial.threat import ThreatModel
 
 

@@ -14,9 +14,9 @@ from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench_suites.adversarial.audits.probed import beyond, finding
+from crucibench_suites.adversarial.audits.second import weighed
 from crucibench_suites.adversarial.protocol import SELF_TEST
 from crucibench_suites.adversarial.scoring import Series, read_outcomes
-from crucibench_suites.adversarial.second.outcome import weighed
 
 BLACK_BOX_SHARE = 0.002
 """AutoAttack warns where Square gains more than 0.2 points; two samples are the least."""

@@ -97,7 +97,7 @@ class Verifier:
                 continue
             point = np.clip(x, np.maximum(low, 0), np.minimum(high, 1)).astype(np.float32)
             near = sizes(point.astype(np.float64) - x, norm) <= eps
-            if near and int(self.scores(point).argmax()) != y:
+            if near and int(self.scores(point.astype(np.float64)).argmax()) != y:
                 return Verified(False, True)
             split = _split(trees, low, high)
             if split is None:

@@ -150,8 +150,10 @@ class Network:
             if name == "batch_norm":
                 given[3] = -given[3]  # a mean that is taken off adds to the size
             if name == "sub":
-                return x + given[1]
-            return call([*given[:5], *args[5:]] if name == "batch_norm" else _options(given, args))
+                return x + torch.as_tensor(given[1])
+            if name == "batch_norm":
+                return call([*given[:5], *args[5:]])
+            return call(_options(given, args))
 
         self.steps.append(_Step(inputs, shape, affine, sizes))
 
@@ -253,9 +255,9 @@ class Bounded:
         self.low[at] = torch.maximum(self.low[at], low.reshape(shape))
         self.high[at] = torch.minimum(self.high[at], high.reshape(shape))
 
-    def _parts(self, rows: torch.Tensor) -> Sequence[torch.Tensor]:
+    def _parts(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         most = max(int(np.prod(step.shape)) for step in self._steps)
-        return rows.split(max(1, _ROWS // (most * rows.shape[1])))
+        return torch.split(rows, max(1, _ROWS // (most * rows.shape[1])))
 
     def least(self, at: int, a: torch.Tensor) -> torch.Tensor:
         """Returns lower bounds of a.z, (q, m), of what a step makes; a is (q, m, *shape)."""
@@ -275,7 +277,7 @@ class Bounded:
             else:
                 shape = self._steps[step.inputs[0]].shape
                 zero = torch.zeros((1, *shape), dtype=torch.float64)
-                made, pull = torch.func.vjp(step.affine, zero)
+                made, pull, *_ = torch.func.vjp(step.affine, zero)
                 total = total + (a * made).flatten(2).sum(2)
                 flat = a.reshape(-1, 1, *a.shape[2:])
                 (back,) = torch.vmap(pull)(flat)

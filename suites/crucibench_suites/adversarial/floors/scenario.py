@@ -89,10 +89,15 @@ class Floor(Mapped):
         if not len(evidence.own.samples):
             return []
         level, reason = _levels(evidence)
+        if reason:
+            why = f"there is no floor for this model: {reason}"
+            return [
+                Number(metric=CERTIFIED.id, point=point_of(eps), undefined=why)
+                for eps in self.threat.eps
+            ]
         return [
             Number(
                 metric=CERTIFIED.id, point=point_of(eps), make=partial(Share, level > at),
-                undefined=f"there is no floor for this model: {reason}" if reason else "",
             )
             for at, eps in enumerate(self.threat.eps)
         ]  # fmt: skip
@@ -168,7 +173,7 @@ def _holds(
             return lambda rows, eps: np.array(
                 [verifier.ball(flat[row], int(y[row]), eps, norm).holds for row in rows], dtype=bool
             )
-        layer = torch.nn.Linear(*formula.weight.shape[::-1], dtype=torch.float64)
+        layer = torch.nn.Linear(*formula.weight.shape[::-1]).double()
         layer.weight.data = torch.from_numpy(formula.weight)
         layer.bias.data = torch.from_numpy(np.array(formula.bias))
         linear = torch.nn.Sequential(torch.nn.Flatten(), layer)

@@ -197,9 +197,7 @@ def _is_wrong(part: nn.Module, given: torch.Tensor, generator: torch.Generator) 
         weights = _normal(out, generator)
         told = torch.zeros_like(asked)
         if out.requires_grad:
-            found: torch.Tensor | None
-            (found,) = torch.autograd.grad((out * weights).sum(), asked, allow_unused=True)
-            told = told if found is None else found
+            (told,) = torch.autograd.grad((out * weights).sum(), asked, materialize_grads=True)
     with torch.no_grad():
         if not torch.equal(part.forward(given), part.forward(given)):
             return False  # it draws: that is not for gradients to tell
