@@ -40,7 +40,7 @@ _PLAIN = (
     *("clone", "contiguous", "alias", "view", "reshape", "flatten", "permute", "transpose"),
     *("squeeze", "unsqueeze", "avg_pool2d", "adaptive_avg_pool2d", "mean", "dropout"),
 )
-_WEIGHTED = ("linear", "conv1d", "conv2d", "mul", "div", "add", "sub", "batch_norm")
+_WEIGHTED = ("linear", "matmul", "conv1d", "conv2d", "mul", "div", "add", "sub", "batch_norm")
 
 Affine = Callable[[torch.Tensor], torch.Tensor]
 
