@@ -70,7 +70,8 @@ def _probed(**columns: Any) -> AuditCase:
         "pixels": 64, "coarse": False, "fine_still": False, "wide_still": False, "resolution": 1.0,
         "random_expected": 8.0, "random_seen": 8.0, "noise_breaks": 0, "step_breaks": False,
         "unbounded_breaks": 1, "planted": 1, "planted_found": 1, "noise_breaks_too": 1,
-        "longer_breaks": 0, "late_expected": np.ones((_N, 6)), "late_seen": np.ones((_N, 6)),
+        "longer_breaks": 0, "abstains": 0, "late_abstains": 0,
+        "late_expected": np.ones((_N, 6)), "late_seen": np.ones((_N, 6)),
     }  # fmt: skip
     named = {"attack": np.full(_N, PROBE, dtype=object)}
     return _case(_cell(**named | logits | differences | usual | columns), _QUICK)
@@ -163,10 +164,12 @@ ANSWERS = KnownFindings(
         "same-answer-to-odd-inputs": lambda: _probed(
             odd_logit_0=_first(20, 0.0, np.arange(_N)), odd_logit_1=_first(20, 0.0, np.arange(_N))
         ),
+        "abstains-under-attack": lambda: _probed(abstains=_first(2), late_abstains=_first(3)),
         "gradients-in-forward": lambda: _probed(inner_gradients=_first(1).astype(bool)),
     },
     clean=lambda: _probed(
-        answer_apart=_first(1, 1.1e-4), gradient_apart=5e-2, simplex=_first(39).astype(bool),
+        answer_apart=_first(1, 1.1e-4), abstains=_first(2), late_abstains=_first(1),
+        gradient_apart=5e-2, simplex=_first(39).astype(bool),
         odd_logit_0=_first(19, 0.0, np.arange(_N)), odd_logit_1=_first(19, 0.0, np.arange(_N)),
     ),
 )  # fmt: skip

@@ -73,6 +73,7 @@ _EXPECTED = {
     "random-augmentation": "random-under-attack",
     "vote-over-augmentations": "unbounded-attack-fails",
     "softmax": "probabilities-as-logits",
+    "abstains": "abstains-under-attack",
     "purifies": "gradients-in-forward",
     "wrong-gradient": "gradient-disagrees-with-differences",
     "not-a-number": "gradients-not-finite",

@@ -115,6 +115,17 @@ def audit_answers(probed: Probed, *, random: bool, eot: int) -> Findings:
             )
         )
     found += _alike(probed)
+    abstained = int(((probed["abstains"] > 0) | (probed["late_abstains"] > 0)).sum())
+    if beyond(abstained, n, _MISSING):
+        found.append(
+            finding(
+                "abstains-under-attack",
+                f"of {abstained} of {n} samples the model gives all classes one score, as they are "
+                "or near them: it abstains, and what it abstains from counts as the first class. "
+                "Robust accuracy takes that as wrong but for samples of this class",
+                {"samples": n, "abstained": abstained},
+            )
+        )
     if bool(probed["inner_gradients"].any()):
         found.append(
             finding(

@@ -78,7 +78,7 @@ def weighed(
     findings: Sequence[Finding],
     evidence: Evidence,
     scenario: Any,
-    kept: Collection[str] = ("gradients-in-forward",),
+    kept: Collection[str] = ("gradients-in-forward", "abstains-under-attack"),
 ) -> Findings:
     """Returns findings as the second opinion leaves them.
 

@@ -246,10 +246,19 @@ def probe_plainly(
         **_answers(first, again, loss),
         **_gradients(first, again, beside),
         **_first_logits(first=first.logits, noise=beside.logits, step=after, odd=odd),
+        "abstains": sum(
+            _level(logits).cpu().numpy().astype(np.int64)
+            for logits in (first.logits, beside.logits, after)
+        ),
         **_differences(counted, draws, points, first, loss),
         **_falling(counted, draws, points, falls),
     }
     return columns, first.logits
+
+
+def _level(logits: torch.Tensor) -> torch.Tensor:
+    """Returns whether each sample's scores name no class before another, (m,)."""
+    return logits.amax(1) == logits.amin(1)
 
 
 def _coarse(logits: torch.Tensor) -> torch.Tensor:
@@ -381,7 +390,14 @@ def probe_deeply(
         Columns of n rows: 1 or 0, or a count; -1 for those that were not asked about. And the
         changes of the loss beside where APGD ended, (n, LATE_DRAWS), NaN for these.
     """
-    names = ("noise_breaks", "planted", "planted_found", "longer_breaks", "unbounded_breaks")
+    names = (
+        "late_abstains",
+        "noise_breaks",
+        "planted",
+        "planted_found",
+        "longer_breaks",
+        "unbounded_breaks",
+    )
     columns: Arrays = {name: np.full(len(points), _NOT_ASKED, dtype=np.int64) for name in names}
     late: Arrays = {
         name: np.full((len(points), LATE_DRAWS), np.nan) for name in ("late_expected", "late_seen")
@@ -417,7 +433,7 @@ def probe_deeply(
         name="probe/longer",
     )
     columns["longer_breaks"][rows] = _account(counted, longer, rows)
-    late["late_expected"][rows], late["late_seen"][rows] = _late(
+    late["late_expected"][rows], late["late_seen"][rows], columns["late_abstains"][rows] = _late(
         counted, oracle.draws, mine, longer.reached, rows
     )
     radius = 1.0 if mine.norm == "linf" else math.sqrt(mine.x[0].numel())
@@ -438,8 +454,9 @@ def _late(
     points: ImagePoints,
     there: torch.Tensor,
     rows: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns changes of the loss beside where an attack ended, as its gradient says and as seen.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Returns changes of the loss beside where an attack ended, as its gradient says and as seen,
+    and whether the model abstains there or beside.
 
     Gradients may be right beside the samples and wrong where it matters. What the loss does not
     resolve is NaN.
@@ -450,17 +467,20 @@ def _late(
     coarse = _coarse(logits)
     least = _RESOLVED * loss.resolution(logits, coarse)
     size = torch.where(coarse, SCALES[-1], SCALES[1]).to(points.eps)
-    expected, seen = [], []
+    expected, seen, level = [], [], _level(logits)
     for draw in range(LATE_DRAWS):
         beside = noise(
             draws, points.ids, there, eps=size, norm="linf", step=f"probe/late/{draw}"
         )  # fmt: skip
-        change = loss(counted.logits(beside, rows)) - slope.loss
+        answer = counted.logits(beside, rows)
+        level |= _level(answer)
+        change = loss(answer) - slope.loss
         told = (slope.gradient.double() * (beside.double() - there.double())).flatten(1).sum(1)
         clear = torch.maximum(change.abs(), told.abs()) >= least
         expected.append(torch.where(clear, told, torch.nan))
         seen.append(torch.where(clear, change, torch.nan))
-    return _numbers(torch.stack(expected, 1)), _numbers(torch.stack(seen, 1))
+    told_so: NDArray[np.int64] = level.cpu().numpy().astype(np.int64)
+    return _numbers(torch.stack(expected, 1)), _numbers(torch.stack(seen, 1)), told_so
 
 
 def _account(counted: CountedModule, found: Found, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
