@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from _attacked import Live
 from _defences import BUILDING, HELD_OUT, HONEST, Defence
+from _report import publish, table
 from torch import nn
 
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "suites" / "adversarial"))
@@ -148,13 +149,14 @@ def write(samples: int, rows: list[list[str]]) -> None:
         "attack-defences",
         "The second opinion on defences that mislead gradients",
         [
-            f"{len(defended)} defences of {len({row[1] for row in defended})} families on a network "
-            f"for digits, {samples} samples, Linf {list(GRID)}, `autoattack-quick`, beside an attack "
-            f"written for each: {fits} within a point of it or below at every radius, {flagged} "
-            f"others flagged, {len(defended) - fits - flagged} neither. Of {len(honest)} honest "
-            f"networks {sum(row[6] != 'valid' for row in honest)} flagged. Passes beside those "
-            f"without a second opinion: {costs[len(costs) // 2]:.2f} times in the median. For random "
-            "models the yardstick counts the luckiest of many answers.",
+            f"{len(defended)} defences of {len({row[1] for row in defended})} families on a "
+            f"network for digits, {samples} samples, Linf {list(GRID)}, `autoattack-quick`, beside "
+            f"an attack written for each: {fits} within a point of it or below at every radius, "
+            f"{flagged} others flagged, {len(defended) - fits - flagged} neither. Of {len(honest)} "
+            f"honest networks {sum(row[6] != 'valid' for row in honest)} flagged. Passes beside "
+            "those without a second opinion: "
+            f"{costs[len(costs) // 2]:.2f} times in the median. For random models the yardstick "
+            "counts the luckiest of many answers.",
             "",
             *table(
                 (
