@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,6 @@ from crucibench.util.errors import InputError
 from crucibench.util.http.client import Client, RemoteError, Reply
 from crucibench.util.http.limits import WaitingClock, budget_of
 from crucibench.util.suggest import hint, unknown
-from crucibench.util.text import shorten, visible
 from crucibench_adapters._classes import ClassMap, LabelMap
 from crucibench_adapters._named_inputs import name_shown
 from crucibench_adapters._oip_tensors import (
@@ -41,6 +39,7 @@ from crucibench_adapters._oip_tensors import (
     inputs_of,
 )
 from crucibench_adapters._outputs import KINDS, capabilities_of, two_columns
+from crucibench_adapters._servers import server_address, shown_address
 
 _OPTIONS = ("output", "outputs", "input", "layout", "datatype", "binary", "batch")
 _BATCH = 32
@@ -236,23 +235,10 @@ def parse_address(rest: str) -> ServerAddress:
     Raises:
         InputError: if it is no address of a model, or holds a user name or password.
     """
-    if "@" in rest.partition("/v2/")[0]:
-        # Not shown: it may be a password.
-        raise InputError(
-            "oip: the address holds a user name or a password, which would end up in files: say "
-            "headers: {Authorization: env:NAME} in the spec instead"
-        )
-    shown = repr(shorten(visible(rest), 120))
-    if re.search(r"[\s\x00-\x1f\x7f#\\]", rest) or not rest.isascii():
-        raise InputError(f"oip: expected {_FORM}, got {shown}")
-    try:
-        parts = urlsplit(rest)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise InputError(f"oip: expected {_FORM}, got {shown}: {error}") from error
+    parts = server_address("oip", rest, _FORM, "/v2/")
     found = _PATH.fullmatch(parts.path)
-    if parts.scheme not in {"http", "https"} or not host or found is None:
-        raise InputError(f"oip: expected {_FORM}, got {shown}")
+    if found is None:
+        raise InputError(f"oip: expected {_FORM}, got {shown_address(rest)}")
     server = f"{parts.scheme}://{parts.netloc}{found['prefix']}"
     return ServerAddress(server, found["model"], found["version"] or "")
 

@@ -1,4 +1,4 @@
-"""``hf:DIR_OR_ID``: classifiers of Hugging Face `transformers`, of texts or of images.
+"""``hf:DIR_OR_ID``: Hugging Face `transformers`: classifiers of texts or images, language models.
 
 A folder (as ``save_pretrained`` writes it) never touches the network. Another name is a repository
 of the hub, which is downloaded. Options:
@@ -9,6 +9,8 @@ of the hub, which is downloaded. Options:
 
 Weights are read from safetensors, as float32; pickled ones need ``--allow-pickle``, and code that
 comes with the files needs ``--trust-remote-code``.
+
+**Language models.** See `CausalAdapter`.
 
 **Texts.** Samples are texts, or pairs of them. Gradients are with respect to embeddings: where the
 capability ``embeddings`` is there, `encode` returns float (N, L, E + 1), texts filled up to the
@@ -24,23 +26,20 @@ sample, on which perturbations act; rescaling and normalising are part of the mo
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from crucibench.contracts.adapter import Opening, Sources
+from crucibench.contracts.adapter import Adapter, Opening, Sources
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality, Task
-from crucibench.contracts.uri import OF_LANGUAGE_MODELS, URI
+from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
-from crucibench.util.hashing import data_digest, file_digest
+from crucibench.util.hashing import data_digest
 from crucibench.util.optional import need
-from crucibench.util.untrusted.json_text import read_json
-from crucibench.util.user_errors import one_line
+from crucibench_adapters._class_prompts import prompt_files
 from crucibench_adapters._classes import imagenet_synsets, named_for
 from crucibench_adapters._preprocessing import stored_form
 from crucibench_adapters._quiet import quiet
@@ -51,6 +50,15 @@ from crucibench_adapters._torch_zoo import (
     declare,
     library_version,
 )
+from crucibench_adapters._transformers_causal import OPTIONS as OF_CAUSAL
+from crucibench_adapters._transformers_causal import CausalAdapter
+from crucibench_adapters._transformers_files import (
+    Files,
+    find_files,
+    hf_sources,
+    loaded,
+    model_of_kind,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +68,6 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("revision", "max_length", "fit")
 _KINDS = {Modality.TEXT: "SequenceClassification", Modality.IMAGE: "ImageClassification"}
-_GENERATING = ("CausalLM", "LMHead", "ConditionalGeneration")
 _PASSING = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "id2label", "label2id")
 
 
@@ -71,11 +78,20 @@ class TransformersAdapter(LibraryAdapter):
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
-        uri.only(*_OPTIONS)
+        uri.only(*_OPTIONS, *(name for name in OF_CAUSAL if name not in _OPTIONS))
         check_fit(uri, f"hf:{uri.rest}")
         found = hf_sources(uri, base)
         known = {"transformers": library_version("transformers", "text")}
-        return Sources(found.files, {**found.facts, **known})
+        return Sources((*found.files, *prompt_files(uri, base)), {**found.facts, **known})
+
+    @classmethod
+    def open(cls, opening: Opening) -> Adapter:
+        cls.sources(opening.uri, opening.base)
+        files = find_files(opening)
+        if not any("CausalLM" in name or "LMHead" in name for name in _architectures(files)):
+            opening.uri.only(*_OPTIONS)
+            return super().open(opening)
+        return CausalAdapter.open(opening)
 
     @classmethod
     def _made(cls, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
@@ -138,32 +154,19 @@ class TransformersAdapter(LibraryAdapter):
 
 
 def _model(files: Files, opening: Opening) -> Any:
-    """Returns the model, whose weights are all from its files, as float32."""
+    """Returns the classifier."""
     transformers = need("transformers", "text")
     kind = _KINDS[opening.data.task.modality]
-    named = files.config().get("architectures") or []
+    named = _architectures(files)
     if named and not any(kind in name for name in named):
-        generates = any(part in name for part in _GENERATING for name in named)
-        pointer = f"; {OF_LANGUAGE_MODELS}" if generates else ""
-        raise InputError(
-            f"{files.what}: expected a model for {kind}, got {', '.join(named)}{pointer}"
-        )
-    config = _loaded(transformers.AutoConfig, files, opening, "configuration")
+        raise InputError(f"{files.what}: expected a model for {kind}, got {', '.join(named)}")
+    config = loaded(transformers.AutoConfig, files, opening, "configuration")
     _check_task(config, opening.data.task, files.what)
-    options: dict[str, Any] = {"use_safetensors": not files.pickled}
-    if files.pickled:
-        options["weights_only"] = False  # as --allow-pickle says
-    model, loading = _loaded(
-        getattr(transformers, f"AutoModelFor{kind}"), files, opening, "model",
-        config=config, output_loading_info=True, **options,
-    )  # fmt: skip
-    missing = sorted(loading.get("missing_keys") or ())
-    if missing:
-        raise InputError(
-            f"{files.what}: its files lack {len(missing)} weights (e.g. {missing[0]}), which "
-            "would be random: expected a model that was trained for the task and saved whole"
-        )
-    return model.float().to(opening.device).eval()
+    return model_of_kind(kind, config, files, opening)
+
+
+def _architectures(files: Files) -> list[str]:
+    return files.config().get("architectures") or []
 
 
 def _check_task(config: Any, task: Task, what: str) -> None:
@@ -183,18 +186,6 @@ def _check_task(config: Any, task: Task, what: str) -> None:
         )
 
 
-def _loaded(auto: Any, files: Files, opening: Opening, part: str, **options: Any) -> Any:
-    """Returns ``auto.from_pretrained`` of the files, with no network."""
-    try:
-        with quiet():
-            return auto.from_pretrained(
-                str(files.path), local_files_only=True,
-                trust_remote_code=opening.trust_remote_code, **options,
-            )  # fmt: skip
-    except Exception as error:
-        raise InputError(f"{files.what}: its {part} can't be loaded: {one_line(error)}") from error
-
-
 def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
     from crucibench_adapters._transformers_inputs import TextClassifier, tokens_for
 
@@ -203,7 +194,7 @@ def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, Librar
         raise InputError(f"{files.what} takes one or two texts, the data has {columns} columns")
     transformers = need("transformers", "text")
     digest = files.tokenizer_digest()
-    tokenizer = _loaded(transformers.AutoTokenizer, files, opening, "tokenizer")
+    tokenizer = loaded(transformers.AutoTokenizer, files, opening, "tokenizer")
     tokens, notes = tokens_for(model, tokenizer, opening.uri.query.get("max_length"), files.what)
     module = TextClassifier(model, tokens)
     notes += module.probe()
@@ -230,7 +221,7 @@ def _image(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, Libra
     from crucibench_adapters._transformers_inputs import ImageClassifier, image_inputs
 
     transformers = need("transformers", "text")
-    processor = _loaded(
+    processor = loaded(
         transformers.AutoImageProcessor, files, opening, "image processor", **_plain_backend()
     )
     channels = int(getattr(model.config, "num_channels", None) or 3)
@@ -281,203 +272,3 @@ def _origin(
         facts={**known, **facts},
         preprocessing={**steps, **({"revision": files.revision} if files.revision else {})},
     )
-
-
-# The files of a `transformers` model: a folder, or a hub repository's; and what they may hold.
-
-_REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_READ = ("*.json", "*.txt", "*.model", "*.bpe", "*.vocab", "*.safetensors")
-_PICKLED = ("pytorch_model*.bin",)
-_CODE = ("*.py",)
-_IGNORED = ("trainer_state.json", "README.txt", "chat_template.json", "generation_config.json")
-_TOKENIZER = ("*token*", "vocab*", "merges.txt", "*.model", "*.bpe", "*.vocab", "normalizer.json")
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*")
-
-
-@dataclass(frozen=True)
-class Files:
-    """The folder that a model's files lie in.
-
-    Attributes:
-        path: of the folder.
-        what: how messages call the model.
-        revision: the commit of the hub's repository, "" for a local folder.
-        pickled: whether the weights are pickled.
-        code: a digest of the code that came with the files and may be run, "" for none.
-        notes: one sentence each.
-    """
-
-    path: Path
-    what: str
-    revision: str = ""
-    pickled: bool = False
-    code: str = ""
-    notes: tuple[str, ...] = ()
-
-    def config(self) -> dict[str, Any]:
-        """Returns what ``config.json`` says."""
-        return _json(self.path / "config.json", self.what)
-
-    def tokenizer_digest(self) -> str:
-        """Returns a digest of the tokenizer's files.
-
-        Raises:
-            InputError: if there are none: transformers would make one without words.
-        """
-        if not _matching(self.path, _TOKENIZER):
-            raise InputError(f"{self.what}: the folder holds no tokenizer (tokenizer.json)")
-        return _digest(self.path, _TOKENIZER)
-
-
-def hf_sources(uri: URI, base: Path) -> Sources:
-    """Returns the files of a local folder; of a repository, its name and revision.
-
-    Raises:
-        InputError: if there is no such folder, and the name can be no repository's.
-    """
-    folder = _local(uri, base)
-    if folder is None:
-        return Sources(facts={"repository": uri.rest, "revision": uri.query.get("revision", "")})
-    patterns = (*_READ, *_CODE, *(() if _any(folder, _WEIGHTS[:1]) else _PICKLED))
-    return Sources(tuple(_matching(folder, patterns)))
-
-
-def find_files(opening: Opening) -> Files:
-    """Returns the folder of a model, downloaded if its address names a repository, and checked.
-
-    Raises:
-        InputError: if it is not there, or holds code or pickles that may not be run.
-    """
-    uri, what = opening.uri, f"hf:{opening.uri.rest}"
-    folder, revision, notes = _local(uri, opening.base), "", []
-    if folder is None:
-        folder, revision = _downloaded(opening, what)
-        asked = uri.query.get("revision", "")
-        if not _COMMIT.fullmatch(asked):
-            notes.append(
-                f"the repository was read at {revision}, which {asked or 'its newest revision'!r} "
-                f"meant then: revision={revision} always means it"
-            )
-    config = _json(folder / "config.json", what)
-    code = _check_code(folder, config, opening, what)
-    if code:
-        notes.append("code that came with the model's files was run (--trust-remote-code)")
-    if (folder / "adapter_config.json").is_file():
-        raise InputError(
-            f"{what} holds an adapter for another model: merge the two, and save the whole"
-        )
-    pickled = _check_weights(folder, opening, what)
-    return Files(folder, what, revision, pickled, code, tuple(notes))
-
-
-def _local(uri: URI, base: Path) -> Path | None:
-    path = (base / Path(uri.rest).expanduser()).resolve()
-    if path.is_dir():
-        if "revision" in uri.query:
-            raise InputError(f"hf:{uri.rest}: option revision: {uri.rest!r} is a local folder")
-        return path
-    if path.is_file():
-        raise InputError(f"hf:{uri.rest}: expected the folder of a saved model, got a file")
-    if not _REPOSITORY.fullmatch(uri.rest) or uri.rest.startswith("."):
-        raise InputError(f"hf:{uri.rest}: there is no folder {str(path)!r}")
-    return None
-
-
-def _downloaded(opening: Opening, what: str) -> tuple[Path, str]:
-    """Returns the folder and commit of a repository's files."""
-    with quiet():
-        hub = need("huggingface_hub", "text")
-        # Read from the environment once: it may have been imported before that was set.
-        vars(need("huggingface_hub.constants"))["HF_HUB_DISABLE_TELEMETRY"] = True
-    revision = opening.uri.query.get("revision")
-    patterns = [*_READ, *(_PICKLED if opening.allow_pickle else ())]
-    patterns += _CODE if opening.trust_remote_code else ()
-    asked: dict[str, Any] = {
-        "revision": revision,
-        "allow_patterns": patterns,
-        "ignore_patterns": ["*/*"],  # other forms of the same model lie in folders
-    }
-    with quiet():
-        if revision and _COMMIT.fullmatch(revision):
-            try:  # a commit does not change: if it is in the cache, nobody is asked
-                found = Path(
-                    hub.snapshot_download(opening.uri.rest, local_files_only=True, **asked)
-                )
-                if _any(found, _WEIGHTS):
-                    return found, revision
-            except Exception:
-                pass  # the download says why it can't be had
-        try:
-            found = Path(hub.snapshot_download(opening.uri.rest, **asked))
-        except Exception as error:
-            raise InputError(
-                f"{what}: there is no such folder, and the repository can't be read from the "
-                f"Hugging Face hub: {one_line(error)}"
-            ) from error
-    return found, found.name
-
-
-def _check_code(folder: Path, config: Mapping[str, Any], opening: Opening, what: str) -> str:
-    """Returns a digest of the code that the files want to run, "" for none.
-
-    Raises:
-        InputError: if there is such code and it may not be run.
-    """
-    files = [folder / "config.json", *sorted(folder.glob("*_config.json"))]
-    named = [file.name for file in files if "auto_map" in _json(file, what)]
-    kernels = [str(value) for key, value in _entries(config) if "attn_implementation" in key]
-    if any("/" in kernel for kernel in kernels):
-        named.append("config.json")
-    if not named:
-        return ""
-    if not opening.trust_remote_code:
-        raise InputError(
-            f"{what} wants to run code that comes with its files ({named[0]} names it): "
-            "read it, then pass --trust-remote-code"
-        )
-    return _digest(folder, _CODE)
-
-
-def _check_weights(folder: Path, opening: Opening, what: str) -> bool:
-    """Returns whether the weights are pickled."""
-    if _any(folder, _WEIGHTS[:1]):
-        return False
-    if not _any(folder, _PICKLED):
-        raise InputError(f"{what}: the folder holds no weights (model.safetensors)")
-    if not opening.allow_pickle:
-        raise InputError(
-            f"{what}: its weights are pickled (pytorch_model.bin), and a pickle can run any code: "
-            "save them as safetensors, or pass --allow-pickle"
-        )
-    return True
-
-
-def _json(file: Path, what: str) -> dict[str, Any]:
-    if not file.is_file():
-        raise InputError(f"{what}: the folder holds no {file.name}")
-    found = read_json(file, f"{what}: {file.name}")
-    if not isinstance(found, dict):
-        raise InputError(f"{what}: {file.name}: expected an object, got {type(found).__name__}")
-    return found
-
-
-def _entries(config: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the entries of nested mappings."""
-    if isinstance(config, Mapping):
-        for key, value in config.items():
-            yield key, value
-            yield from _entries(value)
-
-
-def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    found = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
-    return sorted(file for file in found if file.name not in _IGNORED)
-
-
-def _any(folder: Path, patterns: tuple[str, ...]) -> bool:
-    return any(True for pattern in patterns for _ in folder.glob(pattern))
-
-
-def _digest(folder: Path, patterns: tuple[str, ...]) -> str:
-    return data_digest({file.name: file_digest(file) for file in _matching(folder, patterns)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import final
 
 import numpy as np
@@ -70,8 +71,24 @@ class TieGroups:
         return group
 
 
+_WORTH_KEEPING = range(10_000, 4_000_000)
+_recent: deque[tuple[FloatArray, NDArray[np.intp]]] = deque(maxlen=3)
+"""The keys that were sorted last: a dozen numbers rank the same samples by the same scores."""
+
+
 def _stable_order(key: FloatArray) -> NDArray[np.intp]:
     """Returns what a stable argsort does, in a third of its time where few keys are equal."""
+    if len(key) not in _WORTH_KEEPING:
+        return _sorted(key)
+    for known, order in _recent:
+        if np.array_equal(known, key):
+            return order
+    order = _sorted(key)
+    _recent.append((key.copy(), order))
+    return order
+
+
+def _sorted(key: FloatArray) -> NDArray[np.intp]:
     order = np.argsort(key)
     ordered = key[order]
     same = ordered[1:] == ordered[:-1]

@@ -128,7 +128,7 @@ def torch_numerics(device: str) -> dict[str, str]:
     import torch
 
     facts = {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "device": torch.device(device).type,
         "float32_matmul": torch.get_float32_matmul_precision(),
     }

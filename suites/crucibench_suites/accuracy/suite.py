@@ -148,6 +148,8 @@ class AccuracySuite(Suite):
         task = request.data.task
         if task.one_class and len(task.classes) < 2:
             return f"accuracy needs at least two classes, the data has {len(task.classes)}"
+        if not task.definition.metrics:
+            return f"a plain pass over data of the task {task.kind} is not judged"
         config = request.config
         if not isinstance(config, AccuracyConfig):
             raise TypeError(f"expected an AccuracyConfig, got {type(config).__name__}")

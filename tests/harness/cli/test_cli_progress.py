@@ -162,9 +162,11 @@ def test_a_cell_that_is_silent_is_told_of_too(
     told: Told, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crucibench.cli._progress._LOOK", 0.01)
-    lines = LineProgress(RESOLVED, announce=True, clock=clock)
+    monkeypatch.setattr("crucibench.cli._progress.Forecast", lambda *given: None)
+    lines = LineProgress(RESOLVED, announce=False, clock=clock)
     said: list[str] = []
     with lines.at_work():
+        lines.planned(Plan((), {}), Inspection())
         lines.started(A, 0)
         clock.now += 31
         deadline = time.monotonic() + 30
@@ -237,6 +239,7 @@ def test_bars_of_cells_that_interleave(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bars_say_above_them_what_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     bars, _ = _bars(monkeypatch)
     screen = bars._board.console
+    monkeypatch.setattr(bars._board, "start", lambda: None)  # which the first note does
     with screen.capture() as captured:
         bars.started(A, 1000)
         bars.retried(A.id, "the worker died")

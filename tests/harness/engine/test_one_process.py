@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from crucibench.contracts.verdict import Status, Verdict
+from crucibench.engine.collect import lifecycle
 from crucibench.engine.executors.local import LocalExecutor
 from crucibench.engine.executors.zygote import Child, can_fork
 from crucibench.engine.listener import Listener
@@ -107,6 +108,28 @@ def test_a_process_that_may_not_write_or_hears_no_tasks_fails_its_own_cells_alon
         ("limited", Status.FAILED), ("deaf", Status.FAILED), ("victim", Status.OK),
     }  # fmt: skip
     assert "File too large" in str(reasons["limited", Status.FAILED])
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_two_workers_score_in_processes_and_what_dies_there_is_scored_here(
+    folder: Path, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    scored: list[str] = []
+
+    def conclude(cell: Any, *given: Any) -> Any:
+        scored.append(cell.id)
+        return real(cell, *given)
+
+    real = lifecycle.conclude
+    monkeypatch.setattr(lifecycle, "conclude", conclude)
+    if not alive:
+        monkeypatch.setattr(LocalExecutor, "aside", lambda executor, task: None)
+    run = evaluate(folder, "victim", workers=2)
+    assert records(run, "victim") == alone
+    assert set(scored) == (set() if alive else set(run.cells))
+    monkeypatch.undo()
+    one = evaluate(folder, "victim", out="one")
+    assert run.metrics().equals(one.metrics())
 
 
 @forked
@@ -299,6 +322,23 @@ def test_workers_are_forks_of_a_quiet_engine_and_end_with_it(folder: Path, befor
     while time.monotonic() < until and Path(f"/proc/{worker}").exists() and state(worker) != "Z":
         time.sleep(0.05)
     assert not Path(f"/proc/{worker}").exists() or state(worker) == "Z"
+
+
+@forked
+def test_the_engine_imports_nothing_that_only_models_need(folder: Path) -> None:
+    (folder / "points.csv").write_text("x,y,label\n" + "1,2,a\n-1,0,b\n" * 40)
+    model, data = "torch:sharing.py:victim", "csv:points.csv?target=label"
+    command = [sys.executable, "-X", "importtime", "-m", "crucibench", "run", "-q"]
+    done = subprocess.run(
+        [*command, "--model", model, "--data", data, "--suite", "accuracy"], cwd=folder,
+        env={**os.environ, "CRUCIBENCH_CACHE": str(folder)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert list(folder.glob("results/*/manifest.json")), done.stderr
+    names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+    imported = {name.partition(".")[0] for name in names}
+    assert "numpy" in imported
+    assert not imported & {"torch", "sklearn", "datasets", "matplotlib", "foolbox", "transformers"}
 
 
 @pytest.mark.thorough

@@ -133,9 +133,10 @@ class Schedule:
         """
         with ExitStack() as stack:
             # Scoring in a thread lets workers go on. Without workers it would only take turns with
-            # the model. One thread: a cell is scored on what earlier ones left in the lifecycle.
+            # the model. Several threads only where they wait for processes that score.
             if self._executor.isolated:
-                self._pool = stack.enter_context(ThreadPoolExecutor(1, "crucibench-score"))
+                threads = 1 if self._lifecycle.score is None else len(self._executor.slots)
+                self._pool = stack.enter_context(ThreadPoolExecutor(threads, "crucibench-score"))
             stack.enter_context(self._interrupt.handled(self._listener.stopping))
             try:
                 self._loop()

@@ -154,9 +154,13 @@ def suites_as_data(resolved: Resolved, plan: Plan) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, entry in resolved.suites.items():
         declared = {metric.id: metric for metric in entry.suite.metrics}
+        headline = dict.fromkeys(entry.suite.headline)
         for cell in plan:
             if cell.scenario.suite == name:
                 declared |= {metric.id: metric for metric in cell.scenario.metrics}
+                headline |= dict.fromkeys(
+                    f"{cell.scenario.name}/{metric}" for metric in cell.scenario.headline_metrics
+                )
         metrics = [
             {key: value for key, value in asdict(metric).items() if _finite(value)}
             for _, metric in sorted(declared.items())
@@ -164,7 +168,7 @@ def suites_as_data(resolved: Resolved, plan: Plan) -> dict[str, Any]:
         found[name] = {
             "axis": entry.suite.axis,
             "description": entry.suite.description,
-            "headline": list(entry.suite.headline),
+            "headline": list(headline),
             "sections": [asdict(section) for section in entry.suite.sections],
             "metrics": metrics,
             "not_applicable": [

@@ -14,7 +14,7 @@ from typing import Any
 from crucibench import registry
 from crucibench.contracts.adapter import Adapter, Sources
 from crucibench.contracts.source import DataSource
-from crucibench.contracts.uri import OF_LANGUAGE_MODELS, URI, parse_uri
+from crucibench.contracts.uri import URI, parse_uri
 from crucibench.engine.resolve.suites import (
     ResolvedSuite,
     ResolvedSuiteData,
@@ -39,9 +39,6 @@ LIVE = "live"
 _NO_RESULT = {"timeout", "until_decided"}
 """A longer timeout changes no result: the run goes on where a shorter one ended it. Of a policy the
 content counts, which is among the digests."""
-
-_OF_SERVERS = frozenset({"openai", "answers"})
-"""Schemes by which others address language models."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +232,7 @@ def _model(
         if parsed is None:
             return []
         uri = parsed
-        adapter = mistakes.attempt(f"{path}.uri", lambda: _adapter(uri.scheme))
+        adapter = mistakes.attempt(f"{path}.uri", lambda: registry.adapters().get(uri.scheme))
     if adapter is None:
         return []
     for key in ("headers", "remote"):
@@ -248,18 +245,6 @@ def _model(
         )
         for variant in variants
     ]
-
-
-def _adapter(scheme: str) -> type[Adapter]:
-    """Returns the adapter of a scheme.
-
-    Raises:
-        InputError: if there is none.
-    """
-    found = registry.adapters()
-    if scheme in _OF_SERVERS and scheme not in {entry.name for entry in found.entries()}:
-        raise InputError(f"{scheme}: {OF_LANGUAGE_MODELS}")
-    return found.get(scheme)
 
 
 def _data(

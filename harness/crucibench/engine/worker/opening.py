@@ -168,6 +168,7 @@ def _remote(spec: ModelSpec) -> Remote:
         headers=spec.headers, concurrency=settings.concurrency,
         requests_per_second=settings.requests_per_second, max_requests=settings.max_requests,
         max_bytes=settings.max_bytes, max_seconds=settings.max_seconds, timeout=settings.timeout,
+        max_tokens=settings.max_tokens, max_cost=settings.max_cost,
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from crucibench.engine.worker.opening import Models, open_resolved, unexpected
 from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import (
     Advanced,
+    AsideTask,
     Began,
     CloseTask,
     DataTask,
@@ -135,6 +136,8 @@ class Worker:
                 yield from self._shard(task)
             case DataTask():
                 yield self._make_data(task)
+            case AsideTask():
+                yield task.work(self._setup, *task.given)
             case LeaseTask():
                 yield from self._take_lease(task)
             case OpenTask():

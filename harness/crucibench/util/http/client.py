@@ -20,7 +20,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -91,11 +91,13 @@ class Reply:
         status: 200 to 299.
         headers: of the answer, names in lower case.
         content: the body; empty where it went elsewhere.
+        attempts: how often it was asked for.
     """
 
     status: int
     headers: Mapping[str, str]
     content: bytes
+    attempts: int = 1
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,14 @@ class Client:
         most = _MOST_BYTES if patient else _MOST_DESCRIBED
         return self._ask(_Question("POST", url, content, headers, patient, most), stop)
 
+    def used(self, tokens: int, cost: float) -> None:
+        """Counts tokens and money that an answer took.
+
+        Raises:
+            LimitError: if these were more than are allowed.
+        """
+        self._budget.use(tokens, cost)
+
     def each(self, ask: Callable[[Piece, threading.Event], T], pieces: Sequence[Piece]) -> list[T]:
         """Asks about each piece, several at once, and returns the answers in order.
 
@@ -244,7 +254,7 @@ class Client:
                 raise _StoppedError
             try:
                 with self._turns:
-                    return self._once(question)
+                    return replace(self._once(question), attempts=attempt + 1)
             except _AgainError as again:
                 known = again.error.status in _AGAIN
                 if attempt + 1 == _ATTEMPTS or not (question.patient or known):
