@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from crucibench.cli import _complete
 from crucibench.cli._options import (
     ALLOW_PICKLE,
     AUTO_OR_NUMBER,
     FORMAT,
+    NAMED_FILE,
     NAMES,
     OUT,
     POLICY,
@@ -21,6 +22,8 @@ from crucibench.cli._options import (
     Format,
     Progress,
     column_options,
+    complete_files,
+    complete_suites,
     examples,
     execution_options,
 )
@@ -45,7 +48,7 @@ TOLERANCE = 1e-5
     "models",
     multiple=True,
     metavar="[NAME=]URI",
-    shell_complete=_complete.files_of("model"),
+    shell_complete=complete_files("model"),
     help="A model, e.g. torch:models.py:cnn; may be given several times.",
 )
 @click.option(
@@ -66,7 +69,7 @@ TOLERANCE = 1e-5
     "data",
     multiple=True,
     metavar="[NAME=]URI",
-    shell_complete=_complete.files_of("data"),
+    shell_complete=complete_files("data"),
     help="A data set, e.g. csv:people.csv; may be given several times.",
 )
 @column_options
@@ -75,7 +78,7 @@ TOLERANCE = 1e-5
     "suites",
     type=NAMES,
     multiple=True,
-    shell_complete=_complete.suites,
+    shell_complete=complete_suites,
     help="Which suites to run; by default all that apply.",
 )
 @click.option(
@@ -130,6 +133,9 @@ TOLERANCE = 1e-5
 )
 @click.option("--fresh", is_flag=True, help="Throw away what an earlier run of the same left.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--until-decided", metavar="FILE", type=NAMED_FILE,
+              help="Ask in blocks of samples, models in turn, until the required rules of this "
+              "policy are decided of every model against the first.")  # fmt: skip
 @POLICY
 @OUT
 @FORMAT
@@ -153,6 +159,7 @@ def command(
     save_adversarials: bool,
     fresh: bool,
     dry_run: bool,
+    until_decided: Path | None,
     policy_file: Path | None,
     out: Path,
     form: Format,
@@ -205,6 +212,8 @@ def command(
             Path(),
             "command line",
         )
+    if until_decided is not None:
+        defaults["until_decided"] = os.path.relpath(until_decided, base)
     overrides = Overrides(
         defaults={key: value for key, value in defaults.items() if value is not None},
         suites=chosen,

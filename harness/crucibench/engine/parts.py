@@ -29,10 +29,9 @@ from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
 from crucibench.store.layout import Layout
 from crucibench.store.lock import exclusive
-from crucibench.store.manifest import differences, write_manifest
+from crucibench.store.manifest import changed, differences, remember, write_manifest
 from crucibench.store.part_file import PartCell, PartFile, read_part
 from crucibench.store.run import Run
-from crucibench.store.stats import changed, remember
 from crucibench.store.tables import rows_to_table, write_table
 from crucibench.store.transfer import DamagedError, copy_file
 from crucibench.util import doors

@@ -14,7 +14,7 @@ from crucibench.stats import _checks
 _STEPS = 100
 """Most steps to a saddlepoint: halving alone would reach the float in 60."""
 
-_MANY, _CELLS = 1 << 17, 1 << 16
+_MANY, _CELLS = 1 << 14, 1 << 12
 """From more values than the first on, those that share one of so many cells of [0, 1] are one."""
 
 

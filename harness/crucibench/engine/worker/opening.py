@@ -168,6 +168,7 @@ def _remote(spec: ModelSpec) -> Remote:
         headers=spec.headers, concurrency=settings.concurrency,
         requests_per_second=settings.requests_per_second, max_requests=settings.max_requests,
         max_bytes=settings.max_bytes, max_seconds=settings.max_seconds, timeout=settings.timeout,
+        max_tokens=settings.max_tokens, max_cost=settings.max_cost,
     )  # fmt: skip
 
 
@@ -247,7 +248,12 @@ def open_resolved(
     Raises:
         InputError: if the main data set can't be opened.
     """
-    from crucibench.data.evalset import ExtendedEvalSet, open_data, open_suite_data
+    from crucibench.data.evalset import (
+        ExtendedEvalSet,
+        InHashOrder,
+        open_data,
+        open_suite_data,
+    )
 
     entry = resolved.data[name]
     opening = DataOpening(
@@ -273,7 +279,14 @@ def open_resolved(
             failed(one.path, error)
     if len(opened) < len(entry.suite_data):
         return None
-    return ExtendedEvalSet(main, opened) if opened else main
+    evalset = ExtendedEvalSet(main, opened) if opened else main
+    defaults = resolved.spec.defaults
+    if defaults.until_decided is None:
+        return evalset
+    if main.card.cluster or not main.card.counts.get("test"):
+        what = "samples come in clusters" if main.card.cluster else "there is no role test"
+        raise InputError(f"until_decided: {what}, so that there is no order to ask them in")
+    return InHashOrder(evalset, defaults.seed)
 
 
 class _ReadOnce(DataSource):

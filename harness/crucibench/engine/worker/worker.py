@@ -24,7 +24,7 @@ from crucibench.contracts.scenario import MapContext, TimedContext
 from crucibench.contracts.source import RawData
 from crucibench.engine.fixed_probe import ask_probe
 from crucibench.engine.plan.plan import PlannedCell
-from crucibench.engine.plan.roles import SelectedRole, batches, map_context, probe_rows
+from crucibench.engine.plan.roles import SelectedRole, batches, map_context
 from crucibench.engine.worker import selection
 from crucibench.engine.worker.cold_start import fresh_start
 from crucibench.engine.worker.environment import worker_facts
@@ -264,7 +264,7 @@ class Worker:
             try:
                 if cell.model.fingerprint is None:
                     tables[SAME_MODEL] = to_table(repeated(*self._same_answers(cell, context)))
-                rows = probe_rows(len(role), probe_samples(cell.model.geometry))
+                rows = role.probe_rows(probe_samples(cell.model.geometry))
                 work = role.work(rows, {}, adapter)
                 found = cell.mapped.probe(work, context)
                 break
@@ -342,7 +342,7 @@ class Worker:
         """Returns the batch by which a model without a fingerprint is known, and who asks it."""
         role = self._role(cell)
         adapter = context.adapter
-        batch = role.batch(probe_rows(len(role), SAMPLES), adapter.input_spec)
+        batch = role.batch(role.probe_rows(SAMPLES), adapter.input_spec)
         best = replace(context, outputs=best_answer(adapter.task, cell.model))
         return batch, partial(answers, batch, best)
 
