@@ -33,9 +33,8 @@ from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line, user_traceback
 from crucibench_adapters._classes import ClassMap, plain_name
-from crucibench_adapters._form import made_up, stored_form
 from crucibench_adapters._outputs import capabilities_of
-from crucibench_adapters._preprocessing import described_preprocessing
+from crucibench_adapters._preprocessing import described_preprocessing, made_up, stored_form
 
 _OPTIONS = ("trust", "scale")
 _PICKLES = (".pkl", ".pickle", ".joblib")

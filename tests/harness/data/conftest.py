@@ -16,12 +16,12 @@ from crucibench.data.evalset import ArrowEvalSet, open_data
 
 SOURCES = {
     "sklearn": "sklearn_bundled:SklearnSource",
-    "csv": "csv:CsvSource",
-    "parquet": "parquet:ParquetSource",
-    "npz": "npz:NpzSource",
+    "csv": "tables:CsvSource",
+    "parquet": "tables:ParquetSource",
+    "npz": "arrays:NpzSource",
     "imagefolder": "imagefolder:ImageFolderSource",
-    "imagenet-c": "imagenet_c:ImageNetCSource",
-    "cifar-npy": "cifar_npy:CifarNpySource",
+    "imagenet-c": "imagefolder:ImageNetCSource",
+    "cifar-npy": "arrays:CifarNpySource",
     "tar": "tar_shards:TarSource",
     "hf": "hf_datasets:HubSource",
     "python": "python_factory:PythonSource",
