@@ -39,14 +39,15 @@ def check_metric(metric: Metric, views: Sequence[Any] = ()) -> None:
     Args:
         metric: the metric.
         views: answers as a kind of its own reads them, frozen dataclasses whose arrays and lists
-            have a row a sample; by default made-up ones of the bundled kinds that the metric takes.
+            have a row a sample; by default the metric's
+            own examples, or made-up ones of the bundled kinds that it takes.
 
     Raises:
         AssertionError: naming the promise that is broken, and how.
     """
     _require(bool(metric.info.definition), metric, "has no definition")
     tried = 0
-    for view in views or made_up_views(metric):
+    for view in views or metric.examples() or made_up_views(metric):
         for number in numbers_of([metric], view):
             if number.make is None:
                 _require(bool(number.undefined), metric, "gives neither a number nor a reason")

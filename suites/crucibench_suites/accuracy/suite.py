@@ -40,9 +40,14 @@ class AccuracyConfig(SuiteConfig):
     @classmethod
     def _registered(cls, names: list[str]) -> list[str]:
         try:
-            metrics_named(names)
+            found = metrics_named(names)
         except InputError as error:
             raise ValueError(str(error)) from error
+        for metric in found:
+            if not set(metric.kinds) & set(task_kinds().names()):
+                raise ValueError(
+                    f"metric {metric.name!r} is of no kind of task: of {metric.kinds[0]}"
+                )
         return names
 
 
