@@ -145,6 +145,8 @@ class TaskKind(ABC):
         metrics: names of the registered metrics that a clean pass is judged by, in the order of
             the report.
         headline: the id of the metric that stands for a model's quality: a mean over samples.
+        perturbed_metrics: those of `metrics` that perturbed samples are judged by where targets
+            are neither classes nor numbers; empty for the headline alone.
         sections: of the report, in place of those of a suite that leaves them to the task
             (`Suite.sections_by_task`); empty for the suite's own.
     """
@@ -159,6 +161,7 @@ class TaskKind(ABC):
     paired_columns: ClassVar[tuple[str, ...]] = ("prediction",)
     metrics: ClassVar[tuple[str, ...]]
     headline: ClassVar[str]
+    perturbed_metrics: ClassVar[tuple[str, ...]] = ()
     sections: ClassVar[tuple[Section, ...]] = ()
 
     @property
@@ -237,6 +240,13 @@ class TaskKind(ABC):
     @abstractmethod
     def quality(self, view: Any) -> NDArray[np.float64]:
         """Returns of each sample what the headline metric is the mean of, shape (n,)."""
+
+    def changed(self, first: Any, second: Any) -> NDArray[np.bool_] | None:
+        """Returns which samples two views answer otherwise, shape (n,); None where none are alike.
+
+        What is a flip of an answer, e.g. any label of several; default None.
+        """
+        return None
 
     def baselines(
         self, targets: Any, task: Task, uniform: NDArray[np.floating[Any]]

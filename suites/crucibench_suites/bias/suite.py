@@ -226,7 +226,8 @@ class BiasSuite(Suite):
     def across(self, request: SuiteRequest, planned: Sequence[Scenario]) -> Sequence[Scenario]:
         """Returns one scenario for each of other suites' that changes the test samples."""
         config = request.config if isinstance(request.config, BiasConfig) else BiasConfig()
-        if not request.data.groups:
+        task = request.data.task
+        if not request.data.groups or not (task.one_class or task.one_number):
             return ()
         parameters = _parameters(config, request.data.groups)
         return [Across.of(self.name, one, parameters) for one in planned if readable(one)]

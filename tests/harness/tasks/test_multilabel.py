@@ -201,7 +201,7 @@ def test_live_pairs_with_a_column_a_label(made: Made, form: Any, tmp_path: Path)
 
 
 def test_suites_that_need_classes_or_numbers_say_so(made: Made, tmp_path: Path) -> None:
-    asked = ["adversarial", "bias", "ood", "shift"]
+    asked = ["adversarial", "bias", "ood"]
     run = cb.run(
         models={"m": made.models["linear"]}, data=CSV.format(made.folder), suites=asked,
         out=tmp_path,

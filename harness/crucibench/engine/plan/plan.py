@@ -227,7 +227,8 @@ class _Builder:
                 skip = other
                 break
         scenario = self._limited(scenario)
-        if scenario.shows and self.resolved.spec.defaults.gallery:
+        shown = scenario.shows and not card.task.definition.list_targets
+        if shown and self.resolved.spec.defaults.gallery:
             scenario = replace(scenario, keeps=scenario.keeps | {EXAMPLES})
         self.cells[key] = PlannedCell(
             id=_cell_id(key), scenario=scenario, model=model, data=card,
@@ -292,7 +293,7 @@ def _unfit(scenario: Scenario, model: ModelInfo, card: DataCard) -> str:
     missing = sorted(str(entry) for entry in scenario.requires - model.capabilities)
     if missing:
         return f"the model can't give: {', '.join(missing)}"
-    if scenario.perturbs and model.geometry.get("own_sizes"):
+    if scenario.perturbs and not scenario.any_sizes and model.geometry.get("own_sizes"):
         return "it changes images of one size, and the model takes them in their own sizes"
     if not model.intensive and (scenario.intensive or isinstance(scenario, Timed)):
         return "it asks a served model many times: remote: {intensive: true} allows it"

@@ -84,6 +84,9 @@ class Detection(TaskKind):
         "detection-wrong-class", "detection-duplicate", "detection-background",
     )  # fmt: skip
     headline: ClassVar[str] = "detection-ap"
+    perturbed_metrics: ClassVar[tuple[str, ...]] = (
+        "detection-ap", "detection-ap50", "detection-ar-100", "detection-missed",
+    )  # fmt: skip
     sections: ClassVar[tuple[Section, ...]] = (
         Section(title="Detection", kind="metrics", scenario="clean", metrics=metrics[:9]),
         Section(title="By class", kind="table", scenario="clean", table="per-class"),

@@ -92,6 +92,9 @@ class MultiLabel(TaskKind):
         "ece-l2-15-equal-mass-debiased-label",
     )  # fmt: skip
     headline: ClassVar[str] = "subset-accuracy"
+    perturbed_metrics: ClassVar[tuple[str, ...]] = (
+        "subset-accuracy", "hamming-loss", "f1-macro-labels", "average-precision-macro-labels",
+    )  # fmt: skip
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
             title="Accuracy", kind="metrics", scenario="clean",
@@ -151,10 +154,8 @@ class MultiLabel(TaskKind):
         return np.asarray(answer["scores"].argmax(axis=1), dtype=np.int32)
 
     def outcome_columns(self, answer: Answer, targets: Any, score_kind: str) -> dict[str, Column]:
-        """Returns ``prediction`` and ``scores``, as probabilities where they are some."""
-        _, probabilities = _probabilities(answer["scores"], score_kind)
-        kept = answer["scores"] if probabilities is None else probabilities
-        return {"prediction": self.prediction(answer), "scores": kept.astype(np.float32)}
+        """Returns ``prediction`` and ``scores``, as they were answered: decided as a pass is."""
+        return {"prediction": self.prediction(answer), "scores": answer["scores"]}
 
     def view(
         self, cell: CellEvidence, task: Task, ids: NDArray[np.object_] | None = None
@@ -173,12 +174,16 @@ class MultiLabel(TaskKind):
     def view_of_outcomes(
         self, columns: Mapping[str, Any], cell: CellEvidence, task: Task
     ) -> LabelsView:
-        """Reads the probabilities that records of perturbed samples keep."""
-        return _view(cell.samples, columns["scores"], "probabilities", cell, task)
+        """Reads the scores that records of perturbed samples keep."""
+        return _view(cell.samples, columns["scores"], cell.model.score_kind, cell, task)
 
     def quality(self, view: LabelsView) -> Floats:
         """Returns 1 where every label is right, else 0."""
         return np.asarray(~view.wrong.any(axis=1), dtype=np.float64)
+
+    def changed(self, first: LabelsView, second: LabelsView) -> Bools:
+        """Returns where any label is predicted otherwise."""
+        return np.asarray((first.predictions != second.predictions).any(axis=1))
 
     def baselines(
         self, targets: Any, task: Task, uniform: NDArray[np.floating[Any]]
