@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Answer
 from crucibench.contracts.evidence import CellEvidence, OutcomeView
-from crucibench.contracts.lists import Column, Lists, from_arrow
+from crucibench.contracts.lists import Column, Lists, from_arrow, is_list, item_type, to_arrow
 from crucibench.contracts.section import Section
 from crucibench.contracts.task import (
     AnswerField,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from crucibench.contracts.rows import Row
 
 _WIDTH = 7
+_CATEGORIES = ("category", "category_id", "categories", "label", "labels")
+"""What data on the hub call the classes of objects."""
 
 
 def _check_boxes(array: NDArray[Any], _: Task) -> None:
@@ -60,7 +62,8 @@ class Detection(TaskKind):
 
     A target is a list of objects of 5 to 7 numbers: left, top, width and height in pixels, class
     index, area in square pixels (default: of the box), and 1 for a crowd or 2 for an object that
-    does not count (default 0). `Lists` of all 7, float64, are stored.
+    does not count (default 0). `Lists` of all 7, float64, are stored. Or it is what data on the
+    hub call ``objects``: ``bbox``, ``category``, and perhaps ``area`` and ``iscrowd`` of each.
 
     Records of a pass keep the ``boxes`` answered, class and score of each (``prediction``), and
     what a comparison needs without them, see `crucibench.tasks.detection.matching`.
@@ -84,6 +87,7 @@ class Detection(TaskKind):
         "detection-wrong-class", "detection-duplicate", "detection-background",
     )  # fmt: skip
     headline: ClassVar[str] = "detection-ap"
+    group_metrics: ClassVar[tuple[str, ...]] = ("detection-found",)
     perturbed_metrics: ClassVar[tuple[str, ...]] = (
         "detection-ap", "detection-ap50", "detection-ar-100", "detection-missed",
     )  # fmt: skip
@@ -174,6 +178,12 @@ class Detection(TaskKind):
         """Returns the share of each image's objects that is found: AP is no mean over images."""
         return found_share(view)
 
+    def by_sample(
+        self, view: DetectionView
+    ) -> Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+        """Returns the share of objects found, of images that have some."""
+        return [(found_share(view), view.counts[0].any(axis=0))]
+
     def tables(
         self, view: DetectionView, rows: Sequence[Row], level: float
     ) -> dict[str, pd.DataFrame]:
@@ -197,12 +207,41 @@ class Detection(TaskKind):
         return OutcomeView(view.ids, point, view.matches.lengths, found_share(view), unknown)
 
 
+def _numbers(column: Any, expected: str) -> pa.Array:
+    """Returns lists of ``bbox``, ``category``, ... by object as lists of numbers.
+
+    They are a list of entries each, or an entry of lists, as `datasets` stores them.
+    """
+    if is_list(column.type):
+        entries = column.flatten()
+        fields = {field.name: entries.field(field.name) for field in entries.type}
+        lengths = np.asarray(column.value_lengths())
+    else:
+        fields = {field.name: column.field(field.name).flatten() for field in column.type
+                  if is_list(field.type)}  # fmt: skip
+        lengths = np.asarray(column.field("bbox").value_lengths()) if "bbox" in fields else None
+    names = next((name for name in _CATEGORIES if name in fields), "")
+    if "bbox" not in fields or not names or any(one.null_count for one in fields.values()):
+        raise InputError(f"{expected}, or bbox and category of each, got {column.type}")
+    boxes = fields["bbox"].flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+    parts = [fields[name].to_numpy(zero_copy_only=False)[:, None]
+             for name in (names, "area", "iscrowd") if name in fields]  # fmt: skip
+    if len(boxes) != 4 * len(parts[0]) or any(part.dtype.kind not in "biuf" for part in parts):
+        raise InputError(f"{expected}, or bbox and category of each, got {column.type}")
+    boxes = boxes.reshape(-1, 4)
+    if "area" not in fields:
+        parts.insert(1, boxes[:, 2:3] * boxes[:, 3:4])
+    return to_arrow(Lists.of(lengths, np.concatenate([boxes, *parts], axis=1).astype(np.float64)))
+
+
 def _objects(name: str, role: str, column: Any) -> Lists:
     """Returns a target column as lists of all 7 numbers."""
     expected = (
         f"target {name!r}: expected lists of objects of 5 to 7 numbers (left, top, width, height, "
         "class index, area, flag)"
     )
+    if pa.types.is_struct(item_type(column.type)):
+        column = _numbers(column, expected)
     try:
         found = from_arrow(column)
     except (ValueError, pa.ArrowException):

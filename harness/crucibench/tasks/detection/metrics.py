@@ -17,6 +17,7 @@ from crucibench.tasks.detection.precision import (
     average_precision,
     average_recall,
     errors_by_object,
+    found_share,
 )
 
 _COCO = "Lin et al., Microsoft COCO, ECCV 2014; pycocotools"
@@ -131,6 +132,40 @@ def _recall(most: int) -> Metric:
 
 
 AR_1, AR_10, AR_100 = (_recall(most) for most in (1, 10, 100))
+
+
+def _found(view: DetectionView) -> RowMetric:
+    there = view.counts[0].any(axis=0).astype(np.float64)
+    shares = found_share(view) * there
+    return RowMetric(
+        Statistic(
+            n=len(view), compute=lambda weights: weights @ shares / (weights @ there),
+            undefined="no object is there",
+        )
+    )  # fmt: skip
+
+
+def _plain_found(view: DetectionView) -> float:
+    """The mean share by a loop over images."""
+    shares = []
+    for row in range(len(view)):
+        values, count = view.matches.values[view.matches.rows == row], view.counts[0, :, row].sum()
+        if count:
+            hits = [bin(int(bits)).count("1") for bits in values[:, 3]]
+            shares.append(sum(hits) / len(THRESHOLDS) / count)
+    return float(np.mean(shares)) if shares else math.nan
+
+
+FOUND = Metric(
+    info=MetricInfo(
+        id="detection-found", name="Objects found, by image", direction="higher", lower=0.0,
+        upper=1.0,
+        definition="The share of an image's objects that a detection takes, its mean over IoU "
+        "thresholds .50:.05:.95 and then over images that have objects.",
+    ),
+    kinds=("detection",), form=_found, reference=_plain_found,
+    applies=lambda view: view.undefined("all"),
+)  # fmt: skip
 
 
 def _errors(kind: str, name: str, what: str) -> Metric:

@@ -69,6 +69,10 @@ class LabelsView:
         scores = self.ranking if self.probabilities is None else self.probabilities
         return np.asarray(scores >= self.threshold)
 
+    def decided(self, index: int) -> tuple[Bools, Bools]:
+        """Returns whether each sample has a label, and whether it is predicted, (n,) each."""
+        return self.targets[:, index], self.predictions[:, index]
+
     @cached_property
     def wrong(self) -> Bools:
         """Whether each label of each sample is predicted wrongly, shape (n, K)."""
@@ -92,6 +96,7 @@ class MultiLabel(TaskKind):
         "ece-l2-15-equal-mass-debiased-label",
     )  # fmt: skip
     headline: ClassVar[str] = "subset-accuracy"
+    group_metrics: ClassVar[tuple[str, ...]] = ("subset-accuracy", "hamming-loss")
     perturbed_metrics: ClassVar[tuple[str, ...]] = (
         "subset-accuracy", "hamming-loss", "f1-macro-labels", "average-precision-macro-labels",
     )  # fmt: skip
@@ -128,7 +133,15 @@ class MultiLabel(TaskKind):
             return _of_flags(target, lists)
         if any(isinstance(one, np.ndarray) for one in lists.values()):
             raise InputError(f"target {target.name!r}: its lists are of one length in some roles")
-        named = {role: [str(item) for item in one.values] for role, one in lists.items()}
+        # Indices of classes that the feature's type knows, as `datasets` stores them.
+        indexed = (
+            target.known if all(one.values.dtype.kind in "iu" for one in lists.values()) else ()
+        )
+        named = {
+            role: [indexed[item] if indexed and 0 <= item < len(indexed) else str(item)
+                   for item in one.values]
+            for role, one in lists.items()
+        }  # fmt: skip
         found = set().union(*named.values())
         names = target.classes or target.known or tuple(sorted(found))
         if strange := sorted(found - set(names)):
@@ -180,6 +193,10 @@ class MultiLabel(TaskKind):
     def quality(self, view: LabelsView) -> Floats:
         """Returns 1 where every label is right, else 0."""
         return np.asarray(~view.wrong.any(axis=1), dtype=np.float64)
+
+    def by_sample(self, view: LabelsView) -> Sequence[tuple[NDArray[Any], None]]:
+        """Returns whether all labels are right, and the share that is wrong."""
+        return [(~view.wrong.any(axis=1), None), (view.wrong.mean(axis=1), None)]
 
     def changed(self, first: LabelsView, second: LabelsView) -> Bools:
         """Returns where any label is predicted otherwise."""
