@@ -40,6 +40,7 @@ from crucibench.util.optional import need
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._classes import imagenet_synsets, named_for
 from crucibench_adapters._form import stored_form
+from crucibench_adapters._lists import list_fields
 from crucibench_adapters._quiet import quiet
 from crucibench_adapters._torch_zoo import (
     LibraryAdapter,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("revision", "max_length", "fit")
 _KINDS = {Modality.TEXT: "SequenceClassification", Modality.IMAGE: "ImageClassification"}
+_BOXES = "ObjectDetection"
 _GENERATING = ("CausalLM", "LMHead", "ConditionalGeneration")
 _PASSING = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "id2label", "label2id")
 
@@ -89,6 +91,8 @@ class TransformersAdapter(LibraryAdapter):
             need("transformers", "text")
         model = _model(files, opening)
         made = _text if modality is Modality.TEXT else _image
+        if list_fields(opening.data.task):
+            made = _boxes
         return made(model, files, opening)
 
     def vocabulary(self) -> torch.Tensor:
@@ -138,7 +142,8 @@ class TransformersAdapter(LibraryAdapter):
 def _model(files: Files, opening: Opening) -> Any:
     """Returns the model, whose weights are all from its files, as float32."""
     transformers = need("transformers", "text")
-    kind = _KINDS[opening.data.task.modality]
+    task = opening.data.task
+    kind = _BOXES if list_fields(task) else _KINDS[task.modality]
     named = files.config().get("architectures") or []
     if named and not any(kind in name for name in named):
         generates = any(part in name for part in _GENERATING for name in named)
@@ -147,7 +152,7 @@ def _model(files: Files, opening: Opening) -> Any:
             f"{files.what}: expected a model for {kind}, got {', '.join(named)}{pointer}"
         )
     config = _loaded(transformers.AutoConfig, files, opening, "configuration")
-    _check_task(config, opening.data.task, files.what)
+    _check_task(config, task, files.what)
     options: dict[str, Any] = {"use_safetensors": not files.pickled}
     if files.pickled:
         options["weights_only"] = False  # as --allow-pickle says
@@ -166,11 +171,14 @@ def _model(files: Files, opening: Opening) -> Any:
 
 def _check_task(config: Any, task: Task, what: str) -> None:
     problem, labels = getattr(config, "problem_type", None), int(config.num_labels)
-    if problem == "multi_label_classification":
+    single = task.one_class or task.one_number
+    if problem == "multi_label_classification" and single:
         raise InputError(
             f"{what} gives a sample any number of labels (multi_label_classification): "
             "expected one class for each sample"
         )
+    if problem not in {None, "multi_label_classification"} and not single:
+        raise InputError(f"{what} gives one answer ({problem}), the data asks for {task.kind}")
     if task.one_number and (labels != 1 or problem not in {None, "regression"}):
         raise InputError(
             f"{what}: the data asks for a number (regression), the model gives {labels} classes"
@@ -237,6 +245,22 @@ def _image(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, Libra
     names = _names(model)
     notes += declare(module, opening, inputs, names, imagenet_synsets(names or ()))
     return module, _origin(model, files, {}, notes, {})
+
+
+def _boxes(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
+    from crucibench_adapters._transformers_boxes import BoxDetector
+
+    transformers = need("transformers", "text")
+    processor = _loaded(
+        transformers.AutoImageProcessor, files, opening, "image processor", **_plain_backend()
+    )
+    if not hasattr(processor, "post_process_object_detection"):
+        raise InputError(f"{files.what}: its {type(processor).__name__} gives no boxes")
+    module = BoxDetector(model, processor)
+    notes = _name_classes(module, model, opening)
+    facts = {"processor": data_digest(processor.to_dict())}
+    steps = {"resizing": f"{type(processor).__name__} of transformers"}
+    return module, _origin(model, files, facts, notes, steps)
 
 
 def _plain_backend() -> dict[str, Any]:

@@ -365,7 +365,10 @@ class Decision:
     Attributes:
         positive: the index of the positive class.
         threshold: the decision is positive where its probability is at least this.
+        thresholds: likewise of each of several labels, in the order of the classes; empty where
+            `threshold` is that of all.
     """
 
     positive: int = 1
     threshold: float = 0.5
+    thresholds: tuple[float, ...] = ()

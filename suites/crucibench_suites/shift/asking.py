@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,9 @@ def ask_corrupted(
     Beside the answers they hold what `Changed` says of each sample. Large batches of images are
     corrupted and asked about in pieces, so that memory holds few of them at a time.
     """
-    showing = Showing(work, context)
+    # A list has no one answer to stand below a picture.
+    listed = isinstance(work.samples.targets, Lists)
+    showing = Showing(work, replace(context, showing=0.0) if listed else context)
     parts: dict[str, list[dict[str, Any]]] = {}
     own_sizes = isinstance(work.batch.inputs, list) and hasattr(work.batch.inputs[0], "numel")
     with _inference(work.batch.inputs):

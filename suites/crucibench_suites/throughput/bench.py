@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.adapter import Adapter, Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import TimedContext
+from crucibench.contracts.task import Task
 from crucibench.util.memory import peak_memory, reset_peak, resident_memory
 from crucibench_suites.throughput import tape as phases
 from crucibench_suites.throughput.clock import Clock, grain
@@ -183,7 +184,7 @@ class Bench:
         for query, answer in zip(queries, timed.answers, strict=True):
             outputs = None if answer is None else self.adapter.read_timed(answer)
             if outputs is not None:
-                predictions, scores = read_outputs(outputs)
+                predictions, scores = read_outputs(outputs, self.adapter.task)
                 if len(predictions) == len(query):
                     self.tape.answers(point, query.ids, predictions, scores)
 
@@ -201,8 +202,15 @@ def typical(timed: TimedQueries) -> float:
     return float(statistics.median(timed.seconds.tolist()))
 
 
-def read_outputs(outputs: Answer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns predictions and their scores, (n,) each; NaN for a score that there is not."""
+def read_outputs(
+    outputs: Answer, task: Task
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
+    """Returns predictions and their scores, (n,) each; NaN for a score that there is not.
+
+    Of lists their lengths, and a sum over what is in them.
+    """
+    if any(field.lists for field in task.definition.fields):
+        return of_lists(task.definition.prediction(outputs))
     if outputs.values is not None:
         values = np.asarray(outputs.values, dtype=np.float64)
         return values, values
@@ -210,6 +218,12 @@ def read_outputs(outputs: Answer) -> tuple[NDArray[np.float64], NDArray[np.float
         return chosen(np.asarray(outputs.scores))
     labels = np.asarray([] if outputs.labels is None else outputs.labels, dtype=np.float64)
     return labels, np.full(len(labels), np.nan)
+
+
+def of_lists(found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the length of each list, and a number that tells others of its length apart."""
+    summary = found.summary()
+    return summary[:, 0], summary[:, 1:].sum(axis=1)
 
 
 def chosen(scores: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -20,6 +20,11 @@ def freshened(batch: Batch, draws: Draws, step: str, count: int) -> Batch:
     they are timed and their answers are thrown away.
     """
     first = batch.take(range(count))
+    if isinstance(batch.inputs, list) and hasattr(batch.inputs[0], "numel"):
+        one_by_one = (first.take([row]) for row in range(count))
+        return first.with_inputs(
+            [_images(one.with_inputs(one.inputs[0][None]), draws, step)[0] for one in one_by_one]
+        )
     if isinstance(batch.inputs, list):
         texts = [
             _text(text, draws, identity, step)

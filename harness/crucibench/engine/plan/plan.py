@@ -227,8 +227,7 @@ class _Builder:
                 skip = other
                 break
         scenario = self._limited(scenario)
-        shown = scenario.shows and not card.task.definition.list_targets
-        if shown and self.resolved.spec.defaults.gallery:
+        if scenario.shows and self.resolved.spec.defaults.gallery:
             scenario = replace(scenario, keeps=scenario.keeps | {EXAMPLES})
         self.cells[key] = PlannedCell(
             id=_cell_id(key), scenario=scenario, model=model, data=card,

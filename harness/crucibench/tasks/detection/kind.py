@@ -21,8 +21,14 @@ from crucibench.contracts.task import (
     TaskKind,
     require_finite,
 )
-from crucibench.tasks.detection.matching import match
-from crucibench.tasks.detection.precision import DetectionView, found_share
+from crucibench.tasks.detection.matching import KINDS, match
+from crucibench.tasks.detection.precision import (
+    RECALLS,
+    DetectionView,
+    found_share,
+    precision_by_recall,
+)
+from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
     from crucibench.contracts.rows import Row
 
 _WIDTH = 7
+_REPLICATES = 200
 _CATEGORIES = ("category", "category_id", "categories", "label", "labels")
 """What data on the hub call the classes of objects."""
 
@@ -95,9 +102,22 @@ class Detection(TaskKind):
         Section(title="Detection", kind="metrics", scenario="clean", metrics=metrics[:9]),
         Section(title="By class", kind="table", scenario="clean", table="per-class"),
         Section(
-            title="Errors", kind="metrics", scenario="clean", metrics=metrics[10:],
+            title="Precision and recall", kind="line", scenario="clean", table="precision-recall",
+            x="recall", y="precision",
+            note="At an IoU of 0.5, the mean over classes that have objects, precision being the "
+            "highest at that recall or above. Bands hold 95 % of resampled sets, image by image, "
+            "as if images were independent.",
+        ),
+        Section(
+            title="Errors", kind="bars", scenario="clean", table="errors", x="error",
+            y="per_object",
             note="For each object, among detections with a score of at least 0.5, at an IoU of "
             "0.5; a badly localised or wrongly named object is missed, too.",
+        ),
+        Section(
+            title="Images with the least found", kind="boxes", scenario="worst-images",
+            note="True boxes beside those found with a score of at least 0.5: no fair sample of "
+            "the images.",
         ),
         Section(title="All numbers", kind="metrics", scenario="clean"),
     )  # fmt: skip
@@ -187,7 +207,7 @@ class Detection(TaskKind):
     def tables(
         self, view: DetectionView, rows: Sequence[Row], level: float
     ) -> dict[str, pd.DataFrame]:
-        """Returns ``per-class``: AP with its interval, or why there is none, and objects."""
+        """Returns ``per-class``, ``errors`` by kind, and ``precision-recall``, with intervals."""
         import pandas as pd
 
         objects = dict(zip(view.classes, view.counts[0].sum(axis=1), strict=True))
@@ -198,13 +218,43 @@ class Detection(TaskKind):
                 for row in rows if row.metric == "detection-ap-class"
             ]
         )  # fmt: skip
-        return {"per-class": table}
+        names = {f"detection-{kind}": kind.replace("-", " ") for kind in ("missed", *KINDS)}
+        errors = pd.DataFrame(
+            [
+                {"error": names[row.metric], "per_object": row.value, "lower": row.lower,
+                 "upper": row.upper}
+                for row in rows if row.metric in names and row.value is not None
+            ],
+            columns=["error", "per_object", "lower", "upper"],
+        ).astype({"lower": np.float64, "upper": np.float64})  # fmt: skip
+        return {"per-class": table, "errors": errors, "precision-recall": _curve_table(view, level)}
 
     def outcomes(self, view: DetectionView) -> OutcomeView:
         """Returns the share found as the score; an image is neither right nor wrong."""
         point = np.full(len(view), "", dtype=object)
         unknown = np.full(len(view), np.nan)
         return OutcomeView(view.ids, point, view.matches.lengths, found_share(view), unknown)
+
+
+def _curve_table(view: DetectionView, level: float) -> pd.DataFrame:
+    """Returns precision by recall, with bounds of what resampled images give.
+
+    Images are drawn by their ids, the same for every model (Poisson's bootstrap).
+    """
+    import pandas as pd
+
+    curve = precision_by_recall(view)
+    if curve is None:
+        return pd.DataFrame()
+    uniform = Draws(0, "detection/precision-recall").uniform(view.ids, "image", (_REPLICATES,))
+    # How often an image is drawn: by the distribution of Poisson's counts of mean 1.
+    steps = np.cumsum(np.exp(-1.0) / np.cumprod([1.0, *range(1, 9)]))
+    drawn = np.searchsorted(steps, uniform.T).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        low, high = np.nanquantile(curve(drawn), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    value = curve(np.ones((1, len(view))))[0]
+    columns = {"recall": RECALLS, "precision": value, "lower": low, "upper": high}
+    return pd.DataFrame(columns)
 
 
 def _numbers(column: Any, expected: str) -> pa.Array:
@@ -219,7 +269,9 @@ def _numbers(column: Any, expected: str) -> pa.Array:
     else:
         fields = {field.name: column.field(field.name).flatten() for field in column.type
                   if is_list(field.type)}  # fmt: skip
-        lengths = np.asarray(column.field("bbox").value_lengths()) if "bbox" in fields else None
+        lengths = (
+            np.asarray(column.field("bbox").value_lengths()) if "bbox" in fields else np.zeros(0)
+        )
     names = next((name for name in _CATEGORIES if name in fields), "")
     if "bbox" not in fields or not names or any(one.null_count for one in fields.values()):
         raise InputError(f"{expected}, or bbox and category of each, got {column.type}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,7 +42,8 @@ class LabelsView:
         classes: the labels' names.
         ranking: scores that order samples within a label, shape (n, K).
         probabilities: of each label by itself, shape (n, K); None where scores are none.
-        threshold: of a label's probability, from which on it is predicted.
+        threshold: of a label's probability, from which on it is predicted: shape (), or (K,)
+            where each has its own.
     """
 
     ids: NDArray[np.object_]
@@ -50,7 +51,7 @@ class LabelsView:
     classes: tuple[str, ...]
     ranking: Floats
     probabilities: Floats | None
-    threshold: float = 0.5
+    threshold: Floats = field(default_factory=lambda: np.array(0.5))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -253,10 +254,11 @@ def _view(
     samples: Any, scores: NDArray[Any], score_kind: str, cell: CellEvidence, task: Task
 ) -> LabelsView:
     ranking, probabilities = _probabilities(scores, score_kind)
+    decision = cell.model.decision
     return LabelsView(
         ids=samples.ids, targets=flags_of(samples.targets, len(task.classes)),
         classes=task.classes, ranking=ranking, probabilities=probabilities,
-        threshold=cell.model.decision.threshold,
+        threshold=np.array(decision.thresholds or decision.threshold),
     )  # fmt: skip
 
 
