@@ -86,7 +86,7 @@ def _row(one: MetricDifference, several: bool, model: bool) -> list[str | None]:
     if one.p is not None:
         adjusted = "" if one.p_adjusted is None else f" ({_shown_p(one.p_adjusted)})"
         p_value = f"{_shown_p(one.p)}{adjusted}"
-    flips = f"{len(one.flips.lost)} / {len(one.flips.gained)}" if one.flips else None
+    flips = f"{len(one.changes.lost)} / {len(one.changes.gained)}" if one.changes else None
     return [
         f"{name} on {one.data}" if several else name,
         _value(one.baseline, places), _value(one.candidate, places), difference, p_value,
@@ -124,8 +124,8 @@ def document(name: str, comparison: Comparison) -> dict[str, Any]:
         "differences": [
             {
                 **{key: value for key, value in flat(name, one).items() if key != "comparison"},
-                "flips": None if one.flips is None else {
-                    "lost": list(one.flips.lost), "gained": list(one.flips.gained),
+                "flips": None if one.changes is None else {
+                    "lost": list(one.changes.lost), "gained": list(one.changes.gained),
                 },
             }
             for one in comparison.differences
@@ -141,7 +141,7 @@ def document(name: str, comparison: Comparison) -> dict[str, Any]:
 def flat(name: str, one: MetricDifference) -> dict[str, Any]:
     """Returns one difference as a row of plain data."""
     lower, upper, level = one.interval[:3] if one.interval else (None, None, None)
-    lost, gained = (len(one.flips.lost), len(one.flips.gained)) if one.flips else (None, None)
+    lost, gained = (len(one.changes.lost), len(one.changes.gained)) if one.changes else (None, None)
     values = (
         name, one.data, str(one.address), one.direction, one.baseline, one.candidate, one.delta,
         lower, upper, level, one.standard_error, one.p, one.p_adjusted, one.method, one.n, lost,
@@ -168,9 +168,9 @@ def write_flips(path: Path, comparisons: Mapping[str, Comparison]) -> int:
 def _flips(comparisons: Mapping[str, Comparison]) -> Iterable[tuple[str, ...]]:
     for name, comparison in comparisons.items():
         for one in comparison.differences:
-            if one.flips is None or one.address.group:
+            if one.changes is None or one.address.group:
                 continue  # those of a class are among those of all samples
-            for flip, ids in (("lost", one.flips.lost), ("gained", one.flips.gained)):
+            for flip, ids in (("lost", one.changes.lost), ("gained", one.changes.gained)):
                 for identity in ids:
                     yield name, one.data, str(one.address), str(identity), flip
 

@@ -76,9 +76,11 @@ class Aligner:
 
         extreme = None if form.extreme is None else self._extreme(form.extreme)
         bounded = None if form.bounded is None else self._bounded(form.bounded, rows)
+        by_sample = None if form.by_sample is None else self._take(form.by_sample)
         return RowMetric(
-            of_rows, influence, form.bias, form.cost, extreme, bounded=bounded, rare=form.rare
-        )
+            of_rows, influence, form.bias, form.cost, extreme, bounded=bounded, rare=form.rare,
+            by_sample=by_sample,
+        )  # fmt: skip
 
     def _bounded(self, bounded: BoundedMean, rows: NDArray[np.int64]) -> BoundedMean:
         by_label = bounded.by_label

@@ -38,7 +38,8 @@ def _metric(
     bias: Bias = "corrected",
 ) -> Metric:
     def form(view: DetectionView, *group: str) -> RowMetric:
-        return RowMetric(statistic(view, *group), bias=bias, cost=_COST)
+        better = None if by_class else found_share(view)
+        return RowMetric(statistic(view, *group), bias=bias, cost=_COST, by_sample=better)
 
     return Metric(
         info=MetricInfo(
