@@ -22,7 +22,7 @@ class BoxedImages(PageSection):
         blocks: list[Block] = []
         for cell in evidence.cells(section.scenario):
             frame = cell.examples()
-            if frame is None:
+            if frame is None or evidence.task is None:
                 continue
             samples = []
             for _, rows in frame.groupby("id", sort=False):

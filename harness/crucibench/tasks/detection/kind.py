@@ -25,6 +25,7 @@ from crucibench.tasks.detection.matching import KINDS, match
 from crucibench.tasks.detection.precision import (
     RECALLS,
     DetectionView,
+    calibration_bins,
     found_share,
     precision_by_recall,
 )
@@ -91,7 +92,7 @@ class Detection(TaskKind):
         "detection-ap", "detection-ap50", "detection-ap75", "detection-ap-small",
         "detection-ap-medium", "detection-ap-large", "detection-ar-1", "detection-ar-10",
         "detection-ar-100", "detection-ap-class", "detection-missed", "detection-badly-localised",
-        "detection-wrong-class", "detection-duplicate", "detection-background",
+        "detection-wrong-class", "detection-duplicate", "detection-background", "detection-ece",
     )  # fmt: skip
     headline: ClassVar[str] = "detection-ap"
     group_metrics: ClassVar[tuple[str, ...]] = ("detection-found",)
@@ -107,6 +108,12 @@ class Detection(TaskKind):
             note="At an IoU of 0.5, the mean over classes that have objects, precision being the "
             "highest at that recall or above. Bands hold 95 % of resampled sets, image by image, "
             "as if images were independent.",
+        ),
+        Section(
+            title="Scores", kind="reliability", scenario="clean", table="scores",
+            x="mean_score", y="right",
+            note="The share of right detections by score, at an IoU of 0.5, in 15 bins of one "
+            "width; bars are Wilson intervals, as if detections were independent.",
         ),
         Section(
             title="Errors", kind="bars", scenario="clean", table="errors", x="error",
@@ -207,7 +214,7 @@ class Detection(TaskKind):
     def tables(
         self, view: DetectionView, rows: Sequence[Row], level: float
     ) -> dict[str, pd.DataFrame]:
-        """Returns ``per-class``, ``errors`` by kind, and ``precision-recall``, with intervals."""
+        """Returns ``per-class``, ``errors``, ``precision-recall`` and ``scores``."""
         import pandas as pd
 
         objects = dict(zip(view.classes, view.counts[0].sum(axis=1), strict=True))
@@ -227,13 +234,28 @@ class Detection(TaskKind):
             ],
             columns=["error", "per_object", "lower", "upper"],
         ).astype({"lower": np.float64, "upper": np.float64})  # fmt: skip
-        return {"per-class": table, "errors": errors, "precision-recall": _curve_table(view, level)}
+        return {
+            "per-class": table,
+            "errors": errors,
+            "precision-recall": _curve_table(view, level),
+            "scores": _score_table(view),
+        }
 
     def outcomes(self, view: DetectionView) -> OutcomeView:
         """Returns the share found as the score; an image is neither right nor wrong."""
         point = np.full(len(view), "", dtype=object)
         unknown = np.full(len(view), np.nan)
         return OutcomeView(view.ids, point, view.matches.lengths, found_share(view), unknown)
+
+
+def _score_table(view: DetectionView) -> pd.DataFrame:
+    import pandas as pd
+
+    counts, scores, right = (one.sum(axis=0) for one in calibration_bins(view))
+    there = counts > 0
+    columns = {"mean_score": scores[there] / counts[there], "right": right[there] / counts[there],
+               "count": counts[there], "hits": right[there]}  # fmt: skip
+    return pd.DataFrame(columns)
 
 
 def _curve_table(view: DetectionView, level: float) -> pd.DataFrame:
@@ -246,7 +268,9 @@ def _curve_table(view: DetectionView, level: float) -> pd.DataFrame:
     curve = precision_by_recall(view)
     if curve is None:
         return pd.DataFrame()
-    uniform = Draws(0, "detection/precision-recall").uniform(view.ids, "image", (_REPLICATES,))
+    uniform = Draws(0, "detection/precision-recall").uniform(
+        view.ids.tolist(), "image", (_REPLICATES,)
+    )
     # How often an image is drawn: by the distribution of Poisson's counts of mean 1.
     steps = np.cumsum(np.exp(-1.0) / np.cumprod([1.0, *range(1, 9)]))
     drawn = np.searchsorted(steps, uniform.T).astype(np.float64)

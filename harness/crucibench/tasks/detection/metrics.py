@@ -11,11 +11,13 @@ import numpy as np
 
 from crucibench.contracts.metric import Metric, MetricInfo
 from crucibench.contracts.statistic import Bias, RowMetric, Statistic
-from crucibench.tasks.detection.matching import AREAS, THRESHOLDS
+from crucibench.tasks.detection.matching import AREAS, KINDS, THRESHOLDS
 from crucibench.tasks.detection.precision import (
+    BINS,
     DetectionView,
     average_precision,
     average_recall,
+    calibration_bins,
     errors_by_object,
     found_share,
 )
@@ -166,6 +168,49 @@ FOUND = Metric(
     ),
     kinds=("detection",), form=_found, reference=_plain_found,
     applies=lambda view: view.undefined("all"),
+)  # fmt: skip
+
+
+def _probable(view: DetectionView) -> str:
+    scores = view.matches.values[:, 1]
+    if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
+        return "some scores lie outside of [0, 1]"
+    return "" if len(scores) else "nothing is detected"
+
+
+def _calibration(view: DetectionView) -> RowMetric:
+    counts, scores, right = calibration_bins(view)
+    gaps, each = scores - right, counts.sum(axis=1)
+    return RowMetric(
+        Statistic(
+            n=len(view), undefined="nothing is detected",
+            compute=lambda weights: np.abs(weights @ gaps).sum(axis=1) / (weights @ each),
+        ),
+        bias="up",
+    )  # fmt: skip
+
+
+def _plain_calibration(view: DetectionView) -> float:
+    """The same by a loop over bins."""
+    values = view.matches.values[view.matches.values[:, 2] != KINDS.index("left-out")]
+    total = 0.0
+    for at in range(BINS):
+        low, high = at / BINS, (at + 1) / BINS
+        here = values[((values[:, 1] > low) | (at == 0)) & (values[:, 1] <= high)]
+        if len(here):
+            right = (here[:, 2] == KINDS.index("right")).mean()
+            total += abs(here[:, 1].mean() - right) * len(here) / len(values)
+    return total if len(values) else math.nan
+
+
+CALIBRATION = Metric(
+    info=MetricInfo(
+        id="detection-ece", name="Calibration error of scores", direction="lower", lower=0.0,
+        upper=1.0, source="Kueppers et al., CVPR Workshops 2020, without places and sizes",
+        definition="The mean difference of a detection's score and the share of right ones, in 15 "
+        "bins of one width, at an IoU of 0.5; a second detection of an object is not right.",
+    ),
+    kinds=("detection",), form=_calibration, reference=_plain_calibration, applies=_probable,
 )  # fmt: skip
 
 

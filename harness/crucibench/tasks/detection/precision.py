@@ -24,6 +24,9 @@ Floats = NDArray[np.float64]
 RECALLS: Floats = np.linspace(0.0, 1.0, 101)
 _AREA_NAMES = tuple(AREAS)
 
+BINS = 15
+"""Of scores, where they are held against the share of right detections."""
+
 SCORE_FROM = 0.5
 """The score from which on a detection enters the kinds of errors."""
 
@@ -257,6 +260,25 @@ def errors_by_object(view: DetectionView, kind: str) -> tuple[Floats, Floats]:
     chosen = (values[:, 1] >= SCORE_FROM) & (values[:, 2] == of_kind)
     found = np.bincount(view.matches.rows[chosen], minlength=len(view)).astype(np.float64)
     return (objects - found if kind == "missed" else found), objects
+
+
+def calibration_bins(view: DetectionView) -> tuple[Floats, Floats, Floats]:
+    """Returns detections, their scores' sum and how many are right, by image and bin of score.
+
+    At an IoU of 0.5; detections that are left out don't count. Each of shape (n, 15): the bins are
+    of one width, from 0 to 1, their upper ends among them.
+    """
+    values = view.matches.values
+    counted = values[:, 2] != KINDS.index("left-out")
+    scores = values[counted, 1]
+    place = np.clip(np.ceil(scores * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    cells = view.matches.rows[counted] * BINS + place
+    right = (values[counted, 2] == KINDS.index("right")).astype(np.float64)
+    found = (
+        np.bincount(cells, weights=weights, minlength=len(view) * BINS).reshape(-1, BINS)
+        for weights in (np.ones(len(scores)), scores, right)
+    )
+    return tuple(found)  # type: ignore[return-value]
 
 
 def found_share(view: DetectionView) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,8 +42,8 @@ class LabelsView:
         classes: the labels' names.
         ranking: scores that order samples within a label, shape (n, K).
         probabilities: of each label by itself, shape (n, K); None where scores are none.
-        threshold: of a label's probability, from which on it is predicted: shape (), or (K,)
-            where each has its own.
+        threshold: of a label's probability, from which on it is predicted.
+        thresholds: of each label; empty where `threshold` is that of all.
     """
 
     ids: NDArray[np.object_]
@@ -51,7 +51,8 @@ class LabelsView:
     classes: tuple[str, ...]
     ranking: Floats
     probabilities: Floats | None
-    threshold: Floats = field(default_factory=lambda: np.array(0.5))
+    threshold: float = 0.5
+    thresholds: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -68,7 +69,7 @@ class LabelsView:
         Scores that are no probabilities are held against it as they are.
         """
         scores = self.ranking if self.probabilities is None else self.probabilities
-        return np.asarray(scores >= self.threshold)
+        return np.asarray(scores >= np.array(self.thresholds or self.threshold))
 
     def decided(self, index: int) -> tuple[Bools, Bools]:
         """Returns whether each sample has a label, and whether it is predicted, (n,) each."""
@@ -258,7 +259,7 @@ def _view(
     return LabelsView(
         ids=samples.ids, targets=flags_of(samples.targets, len(task.classes)),
         classes=task.classes, ranking=ranking, probabilities=probabilities,
-        threshold=np.array(decision.thresholds or decision.threshold),
+        threshold=decision.threshold, thresholds=tuple(decision.thresholds),
     )  # fmt: skip
 
 
