@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crucibench.contracts.section import Block, Section
+from crucibench.contracts.task import Modality
 from crucibench.report.page import Gallery, ShownSample, Version
 from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.report.sections.gallery import picture, within_room
@@ -20,19 +21,19 @@ class BoxedImages(PageSection):
 
     def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
         blocks: list[Block] = []
+        images = evidence.task is not None and evidence.task.modality is Modality.IMAGE
         for cell in evidence.cells(section.scenario):
             frame = cell.examples()
-            if frame is None or evidence.task is None:
+            if frame is None:
                 continue
             samples = []
             for _, rows in frame.groupby("id", sort=False):
                 versions = []
                 for line in rows.to_dict("records"):
                     words = shorten(visible(str(line["by"])), 80)
-                    shown = picture(line["content"], f"Boxes {line['point']}: {words}", side=_SIDE)
-                    versions.append(
-                        Version(title=str(line["point"]), answer=words, pictures=[shown])
-                    )
+                    alt = f"Boxes {line['point']}: {words}"
+                    shown = [picture(line["content"], alt, side=_SIDE)] if images else []
+                    versions.append(Version(title=str(line["point"]), answer=words, pictures=shown))
                 share = 100 * float(rows["score"].iloc[0])
                 samples.append(
                     ShownSample(
