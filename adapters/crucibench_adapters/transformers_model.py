@@ -65,7 +65,7 @@ _PASSING = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "id
 
 
 class TransformersAdapter(LibraryAdapter):
-    """A classifier or regressor of `transformers`, in eval mode."""
+    """A classifier, regressor or object detector of `transformers`, in eval mode."""
 
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
 
