@@ -92,8 +92,10 @@ class Faults:
             if happens and self.kind == "a kill after":
                 os.kill(os.getpid(), signal.SIGKILL)
             if name == "fork" and found == 0:
-                self.part = "worker"
+                self.part = "zygote" if self.part == "engine" else "worker"
                 self._counts.clear()
+            elif name == "fork" and self.part == "engine":
+                self.forked_from = found
             return found
 
         return called

@@ -28,8 +28,7 @@ from crucibench.contracts.records import to_table
 from crucibench.contracts.statistic import Number, RowMetric
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Status, Verdict
-from crucibench.engine.plan.cell_files import planned_file
-from crucibench.engine.plan.identity import comparison_fields
+from crucibench.engine.plan.cell_files import comparison_fields, planned_file
 from crucibench.engine.plan.plan import make_plan
 from crucibench.engine.resolve.resolve import offline
 from crucibench.store.cells import write_cell

@@ -44,7 +44,7 @@ import crucibench
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.task import Modality, Task
 from crucibench.data.images import decode
-from crucibench.data.sources.csv import MISSING, CsvFiles
+from crucibench.data.sources.tables import MISSING, CsvFiles
 from crucibench.gating.policy import read_policy
 from crucibench.report.timeline import read_log
 from crucibench.spec.models import Spec
@@ -54,12 +54,11 @@ from crucibench.store.pack import open_pack
 from crucibench.store.run import Run
 from crucibench.store.tables import read_table
 from crucibench.util.errors import CrucibenchError, UnreadableError
-from crucibench.util.untrusted.archive import ZipReader
+from crucibench.util.untrusted.archive import ZipReader, tar_files
 from crucibench.util.untrusted.arrays import NpzFile, map_npy
+from crucibench.util.untrusted.content import RefusedError
 from crucibench.util.untrusted.csv_text import read_header
 from crucibench.util.untrusted.json_text import read_json
-from crucibench.util.untrusted.refusal import RefusedError
-from crucibench.util.untrusted.tar import tar_files
 from crucibench.util.untrusted.yaml_text import read_yaml
 
 SECONDS_AT_MOST = 1.0

@@ -268,8 +268,8 @@ def measure_memory(samples: int, size: int) -> None:
     from crucibench.contracts.records import to_table
     from crucibench.store.stored_records import StoredRecords
     from crucibench.store.tables import write_table
+    from crucibench_suites.ood.detection import TrainPass
     from crucibench_suites.ood.detectors import detector
-    from crucibench_suites.ood.passes import TrainPass
 
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 0.1, (CLASSES, size)).astype(np.float32)

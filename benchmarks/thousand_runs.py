@@ -25,8 +25,7 @@ import pyarrow as pa
 from _report import publish, table
 
 from crucibench.store.layout import Layout, slug
-from crucibench.store.manifest import write_manifest
-from crucibench.store.stats import remember
+from crucibench.store.manifest import remember, write_manifest
 from crucibench.store.tables import read_table, write_table
 from crucibench.util.hashing import data_digest
 

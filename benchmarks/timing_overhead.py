@@ -32,8 +32,7 @@ from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.uri import parse_uri
 from crucibench.util.devices import set_threads
 from crucibench_adapters.torch_module import TorchAdapter
-from crucibench_suites.throughput.clock import SystemClock
-from crucibench_suites.throughput.loops import closed_loop, open_loop
+from crucibench_suites.throughput.clock import SystemClock, closed_loop, open_loop
 
 OVERHEAD = 10e-6
 """Seconds a query that timing may cost."""

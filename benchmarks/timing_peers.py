@@ -29,8 +29,7 @@ from torch import nn
 from torch.utils import benchmark
 
 from crucibench.util.devices import set_threads
-from crucibench_suites.throughput.clock import SystemClock
-from crucibench_suites.throughput.loops import closed_loop
+from crucibench_suites.throughput.clock import SystemClock, closed_loop
 
 Ask = Callable[[object], object]
 Latency = Callable[[], float]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from crucibench.data.images import decode
-from crucibench.data.sources.csv import MISSING, CsvFiles
+from crucibench.data.sources.tables import MISSING, CsvFiles
 from crucibench.util.errors import InputError, UnreadableError
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"

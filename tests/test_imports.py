@@ -50,8 +50,8 @@ CHEAP = {
     **{
         f"crucibench.data.{name}": FRAMEWORKS
         for name in (
-            "evalset", "subset", "sources.cifar_npy", "sources.csv", "sources.hf_datasets",
-            "sources.imagefolder", "sources.imagenet_c", "sources.npz", "sources.parquet",
+            "evalset", "subset", "sources.hf_datasets",
+            "sources.imagefolder", "sources.arrays", "sources.tables",
             "sources.python_factory", "sources.sklearn_bundled", "sources.synthetic.source",
             "sources.tar_shards",
         )

@@ -41,7 +41,8 @@ OWN = {
     # What it keeps in its own cache, under digests.
     "harness/crucibench/data/columnar.py": {"json.loads"},
     "harness/crucibench/data/frames.py": {"json.loads"},
-    "harness/crucibench/data/index.py": {"json.loads"},
+    "harness/crucibench/data/indexing.py": {"json.loads"},
+    "harness/crucibench/data/modalities/item.py": {"json.loads"},
     "harness/crucibench/store/cell_cache.py": {"json.loads"},
     # What it has just written, or ships.
     "harness/crucibench/integrity/rescoring.py": {"json.loads"},
@@ -50,7 +51,7 @@ OWN = {
     "suites/crucibench_suites/shift/corruptions/known_answers.py": {"Image.open"},
     # Answers of servers, which the client bounds.
     "harness/crucibench/util/http/client.py": {"json.loads"},
-    "adapters/crucibench_adapters/_oip_metadata.py": {"json.loads"},
+    "adapters/crucibench_adapters/open_inference.py": {"json.loads"},
     "adapters/crucibench_adapters/_oip_tensors.py": {"json.loads"},
 }
 

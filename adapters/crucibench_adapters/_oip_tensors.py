@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.task import OutputError
-from crucibench.util.text import shorten, visible
+from crucibench.contracts.adapter import Normalisation, Opening
+from crucibench.contracts.capability import InputSpec
+from crucibench.contracts.task import Modality, OutputError
+from crucibench.util.errors import InputError
+from crucibench_adapters._named_inputs import NamedInput, TableInputs, name_shown, text_arrays
+from crucibench_adapters._preprocessing import normalised, stored_form
 
 HEADER = "Inference-Header-Content-Length"
 """Where the JSON of a binary request or answer ends."""
@@ -48,11 +52,6 @@ class Tensor:
 
 Filled = tuple[Tensor, NDArray[Any]]
 """A tensor and its content, rows first; text as an object array of str."""
-
-
-def name_shown(name: object) -> str:
-    """Returns a name that a server made up, fit for a message."""
-    return f"'{shorten(visible(str(name)), 80)}'"
 
 
 def encode(
@@ -243,3 +242,211 @@ def _shaped(name: str, shape: tuple[int, ...], array: NDArray[Any]) -> NDArray[A
             f"{array.size}"
         )
     return array.reshape(shape)
+
+
+# From a batch in canonical form to the tensors that a served model takes.
+
+LAYOUTS = ("nchw", "nhwc", "nhw", "flat")
+
+
+@dataclass
+class RequestInputs:
+    """How a model is fed.
+
+    Attributes:
+        spec: the canonical form that it needs.
+        filled: returns the tensors of a batch's inputs, whole.
+        fixed: samples to a request, where the shape allows one number alone.
+        notes: what a reader must know, one sentence each.
+    """
+
+    spec: InputSpec
+    filled: Callable[[Any], list[Filled]]
+    fixed: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def inputs_of(declared: Sequence[Tensor], opening: Opening, layout: str | None) -> RequestInputs:
+    """Returns how a model that declares these inputs is fed with the data set's samples.
+
+    Args:
+        declared: from the metadata, or what the URI says.
+        opening: tells the data, and size and normalisation of the spec.
+        layout: one of `LAYOUTS`, or None to tell it by the shape.
+
+    Raises:
+        InputError: if model and data don't go together.
+    """
+    modality = opening.data.task.modality
+    if modality is not Modality.IMAGE:
+        for name, given in (
+            ("layout", layout), ("input.size", opening.size),
+            ("input.range, mean and std", opening.normalisation),
+        ):  # fmt: skip
+            if given is not None:
+                raise InputError(f"{name}: it is for images, and the data holds {modality}s")
+    found: RequestInputs
+    if modality is Modality.IMAGE:
+        found = _image_inputs(declared, opening, layout)
+    elif modality is Modality.TABLE:
+        found = _table_inputs(declared, opening)
+    elif modality is Modality.TEXT:
+        found = _text_inputs(declared, opening)
+    else:
+        raise InputError(f"expected images, a table or texts, the data holds {modality}s")
+    sizes = {tensor.shape[0] for tensor in declared if tensor.shape} - {-1}
+    if sizes - {1}:
+        wrong = next(
+            tensor for tensor in declared if tensor.shape and tensor.shape[0] not in {-1, 1}
+        )
+        raise InputError(
+            f"the model's input {wrong}: expected -1 or 1 as its first dimension, the samples of a "
+            "request"
+        )
+    found.fixed = 1 if sizes else None
+    return found
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Images as one tensor."""
+
+    tensor: Tensor
+    layout: str
+    normalisation: Normalisation | None
+
+    def filled(self, inputs: Any) -> list[Filled]:
+        images: NDArray[Any] = inputs.detach().cpu().numpy()
+        if self.normalisation is not None:
+            images = normalised(images, self.normalisation)
+        elif self.tensor.datatype == "UINT8":
+            images = images * np.float32(255)
+        if self.tensor.datatype == "UINT8":
+            images = images.round().clip(0, 255)
+        return [(self.tensor, self._arranged(images))]
+
+    def _arranged(self, images: NDArray[Any]) -> NDArray[Any]:
+        arranged = {
+            "nchw": images,
+            "nhwc": images.transpose(0, 2, 3, 1),
+            "nhw": images[:, 0],
+            "flat": images.reshape(len(images), -1),
+        }[self.layout]
+        wanted = self.tensor.shape[1:]
+        fits = not wanted or (
+            len(wanted) == arranged.ndim - 1
+            and all(side in {-1, own} for side, own in zip(wanted, arranged.shape[1:], strict=True))
+        )
+        if not fits:
+            raise InputError(
+                f"the model's input {self.tensor} does not take images of shape "
+                f"{list(images.shape[1:])} as {self.layout}"
+            )
+        return np.ascontiguousarray(arranged)
+
+
+def _image_inputs(
+    declared: Sequence[Tensor], opening: Opening, layout: str | None
+) -> RequestInputs:
+    tensor = _only(declared, "images")
+    if tensor.datatype not in FLOATS | {"UINT8"}:
+        raise InputError(
+            f"the model's input {tensor}: expected FP16, BF16, FP32, FP64 or UINT8 for images"
+        )
+    layout = layout or _layout(tensor)
+    sides = tensor.shape[1:]
+    channels: int | None = None
+    height = width = -1
+    if layout == "nchw" and len(sides) == 3:
+        channels, height, width = sides
+    elif layout == "nhwc" and len(sides) == 3:
+        height, width, channels = sides
+    elif layout == "nhw":
+        channels = 1
+        if len(sides) == 2:
+            height, width = sides
+    channels = None if channels == -1 else channels
+    if channels not in {None, 1, 3}:
+        raise InputError(
+            f"the model's input {tensor}: expected 1 or 3 channels as {layout}, got {channels}; "
+            "?layout=nchw or nhwc says where they stand"
+        )
+    size = (height, width) if min(height, width) > 0 else None
+    if size is not None and opening.size is not None and opening.size != size:
+        raise InputError(
+            f"input.size: the spec says {list(opening.size)}, the model's input {tensor} "
+            f"takes {list(size)}"
+        )
+    spec = InputSpec(modality=Modality.IMAGE, channels=channels, size=size or opening.size)
+    found = RequestInputs(spec, _Images(tensor, layout, opening.normalisation).filled)
+    if tensor.datatype == "UINT8":
+        found.notes = ("images are sent as whole numbers from 0 to 255, rounded",)
+    return found
+
+
+def _layout(tensor: Tensor) -> str:
+    sides = tensor.shape[1:]
+    if len(sides) == 1:
+        return "flat"
+    if len(sides) == 2:
+        return "nhw"
+    if tensor.shape and len(sides) != 3:
+        raise InputError(
+            f"the model's input {tensor}: expected 2, 3 or 4 dimensions for images, the samples of "
+            "a request first"
+        )
+    return "nhwc" if sides and sides[2] in {1, 3} and sides[0] not in {1, 3} else "nchw"
+
+
+def _table_inputs(declared: Sequence[Tensor], opening: Opening) -> RequestInputs:
+    columns = list(opening.data.features)
+    table = TableInputs(list(map(_named, declared)), columns, "")
+    found = RequestInputs(
+        stored_form(opening.data), lambda frame: _filled(declared, table.arrays(frame))
+    )
+    if table.stacked:
+        shown = ", ".join(columns[:20])
+        found.notes = (f"the columns go into one tensor in the data's order: {shown}",)
+    return found
+
+
+def _text_inputs(declared: Sequence[Tensor], opening: Opening) -> RequestInputs:
+    spec = stored_form(opening.data)
+    for tensor in declared:
+        if tensor.datatype != "BYTES" or not _named(tensor).is_column:
+            raise InputError(
+                f"the model's input {tensor}: expected BYTES of shape [-1] or [-1, 1] for texts; "
+                "?input=NAME chooses one of several"
+            )
+    if len(declared) != spec.columns:
+        raise InputError(
+            f"the model takes {len(declared)} texts, the data has {spec.columns} text columns; "
+            "?input=NAME,NAME chooses some"
+        )
+    order = list(opening.data.features)
+    by_name = {tensor.name: tensor for tensor in declared}
+    if set(order) == set(by_name):
+        declared = [by_name[name] for name in order]
+    named = list(map(_named, declared))
+    return RequestInputs(spec, lambda texts: _filled(declared, text_arrays(named, texts)))
+
+
+def _filled(declared: Sequence[Tensor], arrays: Mapping[str, NDArray[Any]]) -> list[Filled]:
+    by_name = {tensor.name: tensor for tensor in declared}
+    return [(by_name[name], array) for name, array in arrays.items()]
+
+
+def _named(tensor: Tensor) -> NamedInput:
+    kind = tensor.datatype.lower().replace("fp", "float").replace("bf", "bfloat")
+    shape = tuple(None if side == -1 else side for side in tensor.shape)
+    dtype = "string" if tensor.datatype == "BYTES" else kind
+    return NamedInput(tensor.name, dtype, shape, f"the model's input {tensor}")
+
+
+def _only(declared: Sequence[Tensor], what: str) -> Tensor:
+    if len(declared) != 1:
+        raise InputError(
+            f"the model has {len(declared)} inputs, and one is needed for {what}: say ?input=NAME "
+            f"({', '.join(map(str, declared))})"
+        )
+    return declared[0]

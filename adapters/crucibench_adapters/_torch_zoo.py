@@ -17,8 +17,7 @@ from crucibench.util.errors import InputError
 from crucibench.util.optional import need
 from crucibench.util.suggest import hint
 from crucibench_adapters._classes import named_for
-from crucibench_adapters._torch_opening import Loaded, Origin, weights_file
-from crucibench_adapters.torch_module import TorchAdapter
+from crucibench_adapters.torch_module import Loaded, Origin, TorchAdapter, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,7 +81,7 @@ class LibraryAdapter(TorchAdapter):
 
     def _of_module(self) -> dict[str, str]:
         from crucibench.util.content import content_of
-        from crucibench_adapters._torch_weights import special_tensors, weights_digest
+        from crucibench_adapters._torch_files import special_tensors, weights_digest
 
         # The library's version and the architecture's name stand for all but the weights.
         special = special_tensors(self._module)

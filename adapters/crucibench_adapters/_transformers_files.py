@@ -13,12 +13,16 @@ from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.optional import need
-from crucibench.util.untrusted.json_text import read_json
+from crucibench.util.untrusted.content import DOCUMENT_AT_MOST, read_content
+from crucibench.util.untrusted.json_text import parse_json
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._quiet import quiet
 
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_NO_LIMIT = b"1000000000000000019884624838656"
+"""What transformers writes as the length of texts without a limit; no file may hold such a number.
+"""
 _READ = ("*.json", "*.txt", "*.model", "*.bpe", "*.vocab", "*.safetensors")
 _PICKLED = ("pytorch_model*.bin",)
 _CODE = ("*.py",)
@@ -101,6 +105,37 @@ def find_files(opening: Opening) -> Files:
         )
     pickled = _check_weights(folder, opening, what)
     return Files(folder, what, revision, pickled, code, tuple(notes))
+
+
+def loaded(auto: Any, files: Files, opening: Opening, part: str, **options: Any) -> Any:
+    """Returns ``auto.from_pretrained`` of the files, with no network."""
+    try:
+        with quiet():
+            return auto.from_pretrained(
+                str(files.path), local_files_only=True,
+                trust_remote_code=opening.trust_remote_code, **options,
+            )  # fmt: skip
+    except Exception as error:
+        raise InputError(f"{files.what}: its {part} can't be loaded: {one_line(error)}") from error
+
+
+def model_of_kind(kind: str, config: Any, files: Files, opening: Opening) -> Any:
+    """Returns a model of a kind, whose weights are all from its files, as float32."""
+    transformers = need("transformers", "text")
+    options: dict[str, Any] = {"use_safetensors": not files.pickled}
+    if files.pickled:
+        options["weights_only"] = False  # as --allow-pickle says
+    model, loading = loaded(
+        getattr(transformers, f"AutoModelFor{kind}"), files, opening, "model",
+        config=config, output_loading_info=True, **options,
+    )  # fmt: skip
+    missing = sorted(loading.get("missing_keys") or ())
+    if missing:
+        raise InputError(
+            f"{files.what}: its files lack {len(missing)} weights (e.g. {missing[0]}), which "
+            "would be random: expected a model that was trained for the task and saved whole"
+        )
+    return model.float().to(opening.device).eval()
 
 
 def _local(uri: URI, base: Path) -> Path | None:
@@ -188,7 +223,9 @@ def _check_weights(folder: Path, opening: Opening, what: str) -> bool:
 def _json(file: Path, what: str) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{what}: the folder holds no {file.name}")
-    found = read_json(file, f"{what}: {file.name}")
+    name = f"{what}: {file.name}"
+    content = read_content(file, name, DOCUMENT_AT_MOST)
+    found = parse_json(content.replace(_NO_LIMIT, b"null"), name)
     if not isinstance(found, dict):
         raise InputError(f"{what}: {file.name}: expected an object, got {type(found).__name__}")
     return found

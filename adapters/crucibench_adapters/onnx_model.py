@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +24,18 @@ from crucibench.util.hashing import data_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._classes import ClassMap, LabelMap, shown
-from crucibench_adapters._form import made_up
-from crucibench_adapters._onnx_file import OnnxFile, read_onnx
-from crucibench_adapters._onnx_inputs import LAYOUTS, Feeder, feeder
-from crucibench_adapters._onnx_outputs import KINDS, Output, choose_output, read_scores
-from crucibench_adapters._onnx_session import OnnxSession
+from crucibench_adapters._onnx_file import OnnxFile, OnnxForm, OnnxSession, in_form, read_onnx
+from crucibench_adapters._onnx_io import (
+    KINDS,
+    LAYOUTS,
+    Feeder,
+    Output,
+    choose_output,
+    feeder,
+    read_scores,
+)
 from crucibench_adapters._outputs import capabilities_of
-
-if TYPE_CHECKING:
-    from crucibench_adapters._onnx_variants import OnnxForm
+from crucibench_adapters._preprocessing import made_up
 
 _OPTIONS = ("output", "scores", "input", "layout", "providers")
 
@@ -108,8 +111,6 @@ class OnnxAdapter(Adapter):
         }
 
     def with_variant(self, name: str) -> Adapter:
-        from crucibench_adapters._onnx_variants import in_form
-
         if name == "fp32":
             return self
         batch = made_up(self._opening.data, self.input_spec)

@@ -27,10 +27,15 @@ from crucibench.util.errors import InputError
 from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
 from crucibench_adapters._classes import ClassMap, LabelMap
-from crucibench_adapters._form import stored_form
-from crucibench_adapters._lists import list_answer, list_capabilities, list_fields
-from crucibench_adapters._outputs import KINDS, capabilities_of, two_columns
-from crucibench_adapters._preprocessing import takes_own_sizes
+from crucibench_adapters._outputs import (
+    KINDS,
+    capabilities_of,
+    list_answer,
+    list_capabilities,
+    list_fields,
+    two_columns,
+)
+from crucibench_adapters._preprocessing import stored_form, takes_own_sizes
 
 
 class FunctionAdapter(Adapter):

@@ -23,7 +23,7 @@ from crucibench.contracts.adapter import Adapter, Answer, Normalisation, Opening
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality
-from crucibench.contracts.tree import Tree
+from crucibench.contracts.tree import Forest, Linear, Tree
 from crucibench.contracts.uri import URI, existing_file
 from crucibench.util.content import Content, OpaqueError, content_of, steady_content
 from crucibench.util.errors import InputError
@@ -33,9 +33,8 @@ from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line, user_traceback
 from crucibench_adapters._classes import ClassMap, plain_name
-from crucibench_adapters._form import made_up, stored_form
 from crucibench_adapters._outputs import capabilities_of
-from crucibench_adapters._preprocessing import described_preprocessing
+from crucibench_adapters._preprocessing import described_preprocessing, made_up, stored_form
 
 _OPTIONS = ("trust", "scale")
 _PICKLES = (".pkl", ".pickle", ".joblib")
@@ -198,6 +197,18 @@ class SklearnAdapter(Adapter):
         return read_tree(
             self._estimator, list(names),
             lambda shares: self._classes.apply_scores(shares, self.score_kind),
+        )  # fmt: skip
+
+    def formula(self) -> Forest | Linear:
+        if self._classes.narrowing or self._classes.merging:
+            raise InputError("its classes are more than the data's")
+        found = read_formula(self._estimator, 1 / self._scale)
+        columns = [own for (own,) in self._classes.columns]
+        if isinstance(found, Linear):
+            return Linear(weight=found.weight[columns], bias=found.bias[columns])
+        return Forest(
+            trees=found.trees, scores=tuple(one[:, columns] for one in found.scores),
+            base=found.base[columns],
         )  # fmt: skip
 
     def with_variant(self, name: str) -> Adapter:
@@ -541,3 +552,107 @@ def read_tree(
         missing_left=missing.astype(np.bool_),
         label=np.asarray(scores(shares).argmax(axis=1), dtype=np.int64),
     )
+
+
+def read_formula(estimator: Any, unit: float) -> Forest | Linear:
+    """Returns a forest, boosted trees or a linear model of its own classes.
+
+    Args:
+        estimator: a fitted classifier of one target.
+        unit: what 1 of the estimator's inputs is of the sample's.
+
+    Raises:
+        InputError: if it is something else.
+    """
+    from sklearn.ensemble import (
+        ExtraTreesClassifier,
+        GradientBoostingClassifier,
+        HistGradientBoostingClassifier,
+        RandomForestClassifier,
+    )
+    from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+    from sklearn.svm import LinearSVC
+
+    width = int(getattr(estimator, "n_features_in_", 0))
+    if isinstance(estimator, LogisticRegression | RidgeClassifier | SGDClassifier | LinearSVC):
+        weight = np.asarray(estimator.coef_, dtype=np.float64) / unit
+        bias = np.broadcast_to(np.asarray(estimator.intercept_, dtype=np.float64), len(weight))
+        return Linear(weight=_both(weight, axis=0), bias=_both(bias, axis=0))
+    if is_tree(estimator):
+        return _forest([(estimator.tree_, _shares(estimator.tree_))], None, unit, width)
+    if isinstance(estimator, RandomForestClassifier | ExtraTreesClassifier):
+        held = [one.tree_ for one in estimator.estimators_]
+        return _forest([(one, _shares(one) / len(held)) for one in held], None, unit, width)
+    if isinstance(estimator, GradientBoostingClassifier):
+        start = estimator._raw_predict_init(np.zeros((1, estimator.n_features_in_)))[0]
+        if not (estimator.init_ == "zero" or type(estimator.init_).__name__ == "DummyClassifier"):
+            raise InputError("it boosts an estimator of its own")
+        stages, rate = estimator.estimators_, estimator.learning_rate
+        adds = [(one.tree_, _at(rate * one.tree_.value[:, 0, 0], at, len(start)))
+                for stage in stages for at, one in enumerate(stage)]  # fmt: skip
+        return _forest(adds, _both(start, axis=0), unit, width)
+    if isinstance(estimator, HistGradientBoostingClassifier):
+        if estimator.is_categorical_ is not None:
+            raise InputError("its trees split categories")
+        start = np.ravel(estimator._baseline_prediction)
+        adds = [
+            (_Nodes(one.nodes), _at(one.nodes["value"].astype(np.float64), at, len(start)))
+            for stage in estimator._predictors
+            for at, one in enumerate(stage)
+        ]
+        return _forest(adds, _both(start, axis=0), unit, width)
+    raise InputError(f"{type(estimator).__name__} is no kind of trees or linear model known here")
+
+
+class _Nodes:
+    """The nodes of a histogram tree, named as those of other trees."""
+
+    def __init__(self, nodes: Any) -> None:
+        leaf = nodes["is_leaf"] > 0
+        self.feature = np.where(leaf, _LEAF, nodes["feature_idx"].astype(np.int64))
+        self.threshold = nodes["num_threshold"]
+        self.children_left, self.children_right = nodes["left"], nodes["right"]
+        self.node_count = len(nodes)
+
+
+def _shares(held: Any) -> NDArray[np.float64]:
+    """Returns the share of each class in each node, (nodes, K)."""
+    value = held.value[:, 0, :]
+    return np.asarray(value / value.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _both(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Returns scores of two classes where there is one, which speaks for the second."""
+    if len(values) > 1:
+        return np.asarray(values)
+    return np.concatenate([np.zeros_like(values), values], axis=axis)
+
+
+def _at(values: NDArray[np.float64], at: int, width: int) -> NDArray[np.float64]:
+    """Returns what nodes add to each class, (nodes, K), which is to one."""
+    found = np.zeros((len(values), max(width, 2)))
+    found[:, at if width > 1 else 1] = values
+    return found
+
+
+def _forest(
+    held: Sequence[tuple[Any, NDArray[np.float64]]],
+    base: NDArray[np.float64] | None,
+    unit: float,
+    columns: int,
+) -> Forest:
+    trees = tuple(
+        Tree(
+            columns=tuple(map(str, range(columns))),
+            column=np.where(one.feature == _LEAF, -1, one.feature).astype(np.int64),
+            threshold=np.asarray(one.threshold, dtype=np.float64) * unit,
+            left=np.asarray(one.children_left, dtype=np.int64),
+            right=np.asarray(one.children_right, dtype=np.int64),
+            missing_left=np.zeros(one.node_count, dtype=np.bool_),
+            label=np.arange(one.node_count),
+        )
+        for one, _ in held
+    )
+    scores = tuple(added for _, added in held)
+    start = np.zeros(scores[0].shape[1]) if base is None else np.asarray(base, dtype=np.float64)
+    return Forest(trees=trees, scores=scores, base=start)

@@ -27,7 +27,6 @@ from crucibench.util.loading import call_factory
 from crucibench.util.optional import need
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._quiet import quiet
-from crucibench_adapters._torch_opening import weights_file
 from crucibench_adapters._torch_zoo import (
     LibraryAdapter,
     LibraryOrigin,
@@ -41,6 +40,7 @@ from crucibench_adapters._torch_zoo import (
     only_images,
     stretching,
 )
+from crucibench_adapters.torch_module import weights_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,7 +74,7 @@ class TimmAdapter(LibraryAdapter):
         module = _build(timm, uri.rest, pretrained, count)
         notes: list[str] = []
         if "checkpoint" in uri.query:
-            from crucibench_adapters._torch_weights import load_weights
+            from crucibench_adapters._torch_files import load_weights
 
             file = weights_file(opening.base, uri.query["checkpoint"])
             notes += load_weights(module, file, what, allow_pickle=opening.allow_pickle)

@@ -28,7 +28,6 @@ from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._classes import imagenet_synsets
 from crucibench_adapters._quiet import quiet
-from crucibench_adapters._torch_opening import WEIGHTS, weights_file
 from crucibench_adapters._torch_zoo import (
     LibraryAdapter,
     LibraryOrigin,
@@ -39,6 +38,7 @@ from crucibench_adapters._torch_zoo import (
     no_model,
     only_images,
 )
+from crucibench_adapters.torch_module import WEIGHTS, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,7 +83,7 @@ class TorchvisionAdapter(LibraryAdapter):
         if weights == "none":
             notes.append("random weights, the same each time: the address names none")
         elif named is None:
-            from crucibench_adapters._torch_weights import load_weights
+            from crucibench_adapters._torch_files import load_weights
 
             file = weights_file(opening.base, weights)
             notes += load_weights(module, file, what, allow_pickle=opening.allow_pickle)

@@ -1,4 +1,4 @@
-"""``hf:DIR_OR_ID``: classifiers of Hugging Face `transformers`, of texts or of images.
+"""``hf:DIR_OR_ID``: Hugging Face `transformers`: classifiers of texts or images, language models.
 
 A folder (as ``save_pretrained`` writes it) never touches the network. Another name is a repository
 of the hub, which is downloaded. Options:
@@ -9,6 +9,8 @@ of the hub, which is downloaded. Options:
 
 Weights are read from safetensors, as float32; pickled ones need ``--allow-pickle``, and code that
 comes with the files needs ``--trust-remote-code``.
+
+**Language models.** See `CausalAdapter`.
 
 **Texts.** Samples are texts, or pairs of them. Gradients are with respect to embeddings: where the
 capability ``embeddings`` is there, `encode` returns float (N, L, E + 1), texts filled up to the
@@ -29,18 +31,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from crucibench.contracts.adapter import Opening, Sources
+from crucibench.contracts.adapter import Adapter, Opening, Sources
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality, Task
-from crucibench.contracts.uri import OF_LANGUAGE_MODELS, URI
+from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 from crucibench.util.optional import need
-from crucibench.util.user_errors import one_line
+from crucibench_adapters._class_prompts import prompt_files
 from crucibench_adapters._classes import imagenet_synsets, named_for
-from crucibench_adapters._form import stored_form
-from crucibench_adapters._lists import list_fields
+from crucibench_adapters._outputs import list_fields
+from crucibench_adapters._preprocessing import stored_form
 from crucibench_adapters._quiet import quiet
 from crucibench_adapters._torch_zoo import (
     LibraryAdapter,
@@ -49,18 +51,25 @@ from crucibench_adapters._torch_zoo import (
     declare,
     library_version,
 )
-from crucibench_adapters._transformers_files import Files, find_files, hf_sources
+from crucibench_adapters._transformers_causal import OPTIONS as OF_CAUSAL
+from crucibench_adapters._transformers_causal import CausalAdapter
+from crucibench_adapters._transformers_files import (
+    Files,
+    find_files,
+    hf_sources,
+    loaded,
+    model_of_kind,
+)
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from crucibench_adapters._transformers_text import TextClassifier, Words
+    from crucibench_adapters._transformers_inputs import TextClassifier, Words
 
 _OPTIONS = ("revision", "max_length", "fit")
 _KINDS = {Modality.TEXT: "SequenceClassification", Modality.IMAGE: "ImageClassification"}
 _BOXES = "ObjectDetection"
-_GENERATING = ("CausalLM", "LMHead", "ConditionalGeneration")
 _PASSING = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "id2label", "label2id")
 
 
@@ -71,11 +80,20 @@ class TransformersAdapter(LibraryAdapter):
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
-        uri.only(*_OPTIONS)
+        uri.only(*_OPTIONS, *(name for name in OF_CAUSAL if name not in _OPTIONS))
         check_fit(uri, f"hf:{uri.rest}")
         found = hf_sources(uri, base)
         known = {"transformers": library_version("transformers", "text")}
-        return Sources(found.files, {**found.facts, **known})
+        return Sources((*found.files, *prompt_files(uri, base)), {**found.facts, **known})
+
+    @classmethod
+    def open(cls, opening: Opening) -> Adapter:
+        cls.sources(opening.uri, opening.base)
+        files = find_files(opening)
+        if not any("CausalLM" in name or "LMHead" in name for name in _architectures(files)):
+            opening.uri.only(*_OPTIONS)
+            return super().open(opening)
+        return CausalAdapter.open(opening)
 
     @classmethod
     def _made(cls, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
@@ -108,7 +126,7 @@ class TransformersAdapter(LibraryAdapter):
 
     @cached_property
     def _words(self) -> Words:
-        from crucibench_adapters._transformers_text import Words
+        from crucibench_adapters._transformers_inputs import Words
 
         texts = self._texts()
         return Words(texts.tokens.tokenizer, texts.vocabulary())
@@ -140,33 +158,20 @@ class TransformersAdapter(LibraryAdapter):
 
 
 def _model(files: Files, opening: Opening) -> Any:
-    """Returns the model, whose weights are all from its files, as float32."""
+    """Returns the classifier."""
     transformers = need("transformers", "text")
     task = opening.data.task
     kind = _BOXES if list_fields(task) else _KINDS[task.modality]
-    named = files.config().get("architectures") or []
+    named = _architectures(files)
     if named and not any(kind in name for name in named):
-        generates = any(part in name for part in _GENERATING for name in named)
-        pointer = f"; {OF_LANGUAGE_MODELS}" if generates else ""
-        raise InputError(
-            f"{files.what}: expected a model for {kind}, got {', '.join(named)}{pointer}"
-        )
-    config = _loaded(transformers.AutoConfig, files, opening, "configuration")
+        raise InputError(f"{files.what}: expected a model for {kind}, got {', '.join(named)}")
+    config = loaded(transformers.AutoConfig, files, opening, "configuration")
     _check_task(config, task, files.what)
-    options: dict[str, Any] = {"use_safetensors": not files.pickled}
-    if files.pickled:
-        options["weights_only"] = False  # as --allow-pickle says
-    model, loading = _loaded(
-        getattr(transformers, f"AutoModelFor{kind}"), files, opening, "model",
-        config=config, output_loading_info=True, **options,
-    )  # fmt: skip
-    missing = sorted(loading.get("missing_keys") or ())
-    if missing:
-        raise InputError(
-            f"{files.what}: its files lack {len(missing)} weights (e.g. {missing[0]}), which "
-            "would be random: expected a model that was trained for the task and saved whole"
-        )
-    return model.float().to(opening.device).eval()
+    return model_of_kind(kind, config, files, opening)
+
+
+def _architectures(files: Files) -> list[str]:
+    return files.config().get("architectures") or []
 
 
 def _check_task(config: Any, task: Task, what: str) -> None:
@@ -189,27 +194,15 @@ def _check_task(config: Any, task: Task, what: str) -> None:
         )
 
 
-def _loaded(auto: Any, files: Files, opening: Opening, part: str, **options: Any) -> Any:
-    """Returns ``auto.from_pretrained`` of the files, with no network."""
-    try:
-        with quiet():
-            return auto.from_pretrained(
-                str(files.path), local_files_only=True,
-                trust_remote_code=opening.trust_remote_code, **options,
-            )  # fmt: skip
-    except Exception as error:
-        raise InputError(f"{files.what}: its {part} can't be loaded: {one_line(error)}") from error
-
-
 def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
-    from crucibench_adapters._transformers_text import TextClassifier, tokens_for
+    from crucibench_adapters._transformers_inputs import TextClassifier, tokens_for
 
     columns = stored_form(opening.data).columns
     if columns > 2:
         raise InputError(f"{files.what} takes one or two texts, the data has {columns} columns")
     transformers = need("transformers", "text")
     digest = files.tokenizer_digest()
-    tokenizer = _loaded(transformers.AutoTokenizer, files, opening, "tokenizer")
+    tokenizer = loaded(transformers.AutoTokenizer, files, opening, "tokenizer")
     tokens, notes = tokens_for(model, tokenizer, opening.uri.query.get("max_length"), files.what)
     module = TextClassifier(model, tokens)
     notes += module.probe()
@@ -233,10 +226,10 @@ def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, Librar
 
 
 def _image(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
-    from crucibench_adapters._transformers_image import ImageClassifier, image_inputs
+    from crucibench_adapters._transformers_inputs import ImageClassifier, image_inputs
 
     transformers = need("transformers", "text")
-    processor = _loaded(
+    processor = loaded(
         transformers.AutoImageProcessor, files, opening, "image processor", **_plain_backend()
     )
     channels = int(getattr(model.config, "num_channels", None) or 3)
@@ -251,7 +244,7 @@ def _boxes(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, Libra
     from crucibench_adapters._transformers_boxes import BoxDetector
 
     transformers = need("transformers", "text")
-    processor = _loaded(
+    processor = loaded(
         transformers.AutoImageProcessor, files, opening, "image processor", **_plain_backend()
     )
     if not hasattr(processor, "post_process_object_detection"):

@@ -22,6 +22,7 @@ from crucibench.util.untrusted.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from crucibench.comparing.results import Comparison
+    from crucibench.gating.looks import LookJudge
     from crucibench.gating.policy import Policy
     from crucibench.gating.result import GateVerdict
 
@@ -98,7 +99,7 @@ def run(
     )  # fmt: skip
     if listener is not None:
         return carry_out(resolved, options, listener)
-    from crucibench.report.notebook_progress import progress_shown
+    from crucibench.report.notebook import progress_shown
 
     with progress_shown() as bar:
         return carry_out(resolved, options, bar)
@@ -153,10 +154,25 @@ def carry_out(
 
     With a gate's policy, the decision in the views keeps to it.
     """
-    done = execute(resolved, options, listener)
+    done = execute(resolved, options, listener, judge_of(resolved))
     if done is None:
         raise AssertionError("a dry run has no result; call execute")
     return with_views(done, policy)
+
+
+def judge_of(resolved: Resolved) -> LookJudge | None:
+    """Returns what decides when enough was asked; None where all is asked.
+
+    Raises:
+        InputError: if there is a mistake in the policy.
+    """
+    file = resolved.spec.defaults.until_decided
+    if file is None:
+        return None
+    from crucibench.gating.looks import LookJudge
+    from crucibench.gating.policy import read_policy
+
+    return LookJudge(read_policy(resolved.base / file))
 
 
 def with_views(run: Run, policy: Policy | None = None) -> Run:
@@ -167,7 +183,7 @@ def with_views(run: Run, policy: Policy | None = None) -> Run:
     report, manifest = run.layout.report, run.layout.manifest
     newest = report.is_file() and report.stat().st_mtime_ns >= manifest.stat().st_mtime_ns
     if policy is not None or not newest:
-        from crucibench.report.views import write_views
+        from crucibench.report.html import write_views
 
         write_views(run, policy=policy)
     return run

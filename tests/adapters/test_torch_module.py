@@ -24,8 +24,13 @@ from crucibench.contracts.task import Modality, OutputError, Task
 from crucibench.contracts.uri import parse_uri
 from crucibench.testing import check_adapter
 from crucibench.util.errors import InputError
-from crucibench_adapters._torch_mapped import map_weights, placement
-from crucibench_adapters._torch_weights import fit_weights, read_weights, weights_digest
+from crucibench_adapters._torch_files import (
+    fit_weights,
+    map_weights,
+    placement,
+    read_weights,
+    weights_digest,
+)
 from crucibench_adapters.torch_module import TorchAdapter
 
 Write = Callable[[str, str], Path]
@@ -937,7 +942,7 @@ _CHILD = """
 import json, sys
 from pathlib import Path
 import torch
-from crucibench_adapters._torch_weights import fit_weights, read_weights, weights_digest
+from crucibench_adapters._torch_files import fit_weights, read_weights, weights_digest
 
 def memory():
     lines = Path("/proc/self/status").read_text().splitlines()

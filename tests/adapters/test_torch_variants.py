@@ -17,8 +17,7 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard
 from crucibench.testing import check_adapter
 from crucibench.util.errors import InputError, UnavailableError
-from crucibench_adapters._torch_int8 import Int8Conv2d, Int8Linear
-from crucibench_adapters._torch_variants import Graphs, pruned
+from crucibench_adapters._torch_variants import Graphs, Int8Conv2d, Int8Linear, pruned
 from crucibench_adapters.torch_module import TorchAdapter
 
 SCORES = frozenset({"scores"})

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from crucibench.cli._errors import BAD, print_error
 from crucibench.cli._options import BoardFormat, Format, Progress
 from crucibench.cli._output import NotePrinter, describe_cell, draw, emit, write
+from crucibench.cli._progress import ProgressListener
+from crucibench.comparing.run_parity import exit_code, pairs_of
+from crucibench.contracts.verdict import Status, Verdict
+from crucibench.engine.options import RunOptions
+from crucibench.engine.resolve.resolve import Resolved
+from crucibench.gating.policy import Policy, read_policy
+from crucibench.report import leaderboard_text, terminal
+from crucibench.report.decision import decisions_of
+from crucibench.report.leaderboard import Leaderboard, leaderboard
+from crucibench.store.layout import Layout
+from crucibench.store.part_file import read_part
+from crucibench.store.run import Run
+from crucibench.util.signals import exit_code_of
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from crucibench.cli._progress import ProgressListener
-    from crucibench.engine.options import RunOptions
-    from crucibench.engine.resolve.resolve import Resolved
-    from crucibench.gating.policy import Policy
-    from crucibench.report.leaderboard import Leaderboard
-    from crucibench.store.layout import Layout
-    from crucibench.store.run import Run
+def load_engine() -> None:
+    """Imports the engine, before anything else imports NumPy: workers are forked from it."""
+    from crucibench.engine.executors.zygote import quiet_libraries
+
+    with quiet_libraries():
+        import crucibench.engine.run  # noqa: F401
 
 
 def policy_of(file: Path | None) -> Policy | None:
     """Returns the policy in a file; None without one."""
-    from crucibench.gating.policy import read_policy
-
     return None if file is None else read_policy(file)
 
 
@@ -51,10 +59,9 @@ def _execute(
     resolved: Resolved, options: RunOptions, layout: Layout, listener: ProgressListener, *,
     form: Format, quiet: bool, policy: Policy | None,
 ) -> int:  # fmt: skip
-    from crucibench.api import carry_out
+    from crucibench.api import carry_out, judge_of
     from crucibench.cli._plan import plan_document, plan_tables
     from crucibench.engine.run import execute
-    from crucibench.util.signals import exit_code_of
 
     if layout.manifest.is_file() and not options.fresh and not options.dry_run:
         done = f"run {resolved.run_id} is finished already: nothing to do (--fresh runs it again)"
@@ -65,7 +72,7 @@ def _execute(
     try:
         with listener.at_work():
             if options.dry_run or options.part is not None:
-                execute(resolved, options, listener)
+                execute(resolved, options, listener, judge_of(resolved))
             else:
                 run = carry_out(resolved, options, listener, policy)
     except KeyboardInterrupt as error:
@@ -82,20 +89,34 @@ def _execute(
     if options.part is not None:
         return _report_part(layout, quiet)
     if listener.for_people:
-        return show_result(run, form, quiet, policy)
-    from crucibench.comparing.run_parity import exit_code, pairs_of
-    from crucibench.report.leaderboard import leaderboard
+        return _report_looks(run, resolved, show_result(run, form, quiet, policy), quiet)
 
     for pair in pairs_of(run):
         listener.note(pair.sentence())
     print_board(leaderboard([run]), form)
-    return exit_code(run)
+    return _report_looks(run, resolved, exit_code(run), quiet)
+
+
+def _report_looks(run: Run, resolved: Resolved, code: int, quiet: bool) -> int:
+    """Reports what looks at a run have decided, and writes it; returns the run's exit code."""
+    file = resolved.spec.defaults.until_decided
+    if file is None:
+        return code
+    from crucibench.gating.looks import looked_verdict
+    from crucibench.gating.outputs import write_outputs
+    from crucibench.gating.policy import read_policy
+    from crucibench.gating.text import headline
+
+    verdict = looked_verdict(run, read_policy(resolved.base / file), file)
+    folder = run.root / "gate"
+    write_outputs(verdict, folder)
+    for check in verdict.checks:
+        NotePrinter(quiet)(f"{check.address}: {check.outcome}: {check.message}")
+    NotePrinter(quiet)(f"{headline(verdict)}; written to {folder}")
+    return code or verdict.exit_code
 
 
 def _report_part(layout: Layout, quiet: bool) -> int:
-    from crucibench.contracts.verdict import Status
-    from crucibench.store.part_file import read_part
-
     account = read_part(layout)
     failed = [cell.file for cell in account.cells.values() if cell.file.status is Status.FAILED]
     for cell in failed:
@@ -113,10 +134,6 @@ def show_result(run: Run, form: Format, quiet: bool, policy: Policy | None = Non
 
     With `quiet` it prints where the run is, and errors, alone.
     """
-    from crucibench.comparing.run_parity import exit_code
-    from crucibench.report.leaderboard import leaderboard
-    from crucibench.report.terminal import print_findings
-
     if form != "table":
         print_board(leaderboard([run]), form)
     elif quiet:
@@ -124,7 +141,7 @@ def show_result(run: Run, form: Format, quiet: bool, policy: Policy | None = Non
     else:
         print_scorecard(run, policy)
     if not quiet:
-        draw(lambda target: print_findings(target, run, notes=False), stderr=True)
+        draw(lambda target: terminal.print_findings(target, run, notes=False), stderr=True)
     _print_failures(run)
     _print_parity(run, quiet)
     if run.layout.report.is_file():
@@ -134,9 +151,6 @@ def show_result(run: Run, form: Format, quiet: bool, policy: Policy | None = Non
 
 def print_scorecard(run: Run, policy: Policy | None = None) -> None:
     """Prints which model to ship, by a gate's policy if given, and a number an axis of each."""
-    from crucibench.report import terminal
-    from crucibench.report.leaderboard import leaderboard
-
     _print_decisions(run, policy)
     board = leaderboard([run])
     draw(lambda target: terminal.print_scorecard(target, board))
@@ -144,8 +158,6 @@ def print_scorecard(run: Run, policy: Policy | None = None) -> None:
 
 def _print_decisions(run: Run, policy: Policy | None) -> None:
     """Prints which model to ship, by what was claimed when the run ended."""
-    from crucibench.report.decision import decisions_of
-
     # Claims are made with the report; here they are only shown, since making them takes seconds.
     if policy is None and (run.packed or not run.layout.claims.is_file()):
         return
@@ -156,31 +168,21 @@ def _print_decisions(run: Run, policy: Policy | None) -> None:
 
 def print_board(board: Leaderboard, form: BoardFormat) -> None:
     """Prints a leaderboard on stdout."""
-    from crucibench.report import leaderboard_text
-    from crucibench.report.terminal import print_leaderboard
-
     if form == "table":
-        draw(lambda target: print_leaderboard(target, board))
+        draw(lambda target: terminal.print_leaderboard(target, board))
     elif form == "html":
-        from crucibench.report.site.render import leaderboard_page
+        from crucibench.report.site.write import leaderboard_page
 
         write(leaderboard_page(board))
-    elif form == "latex":
-        from crucibench.report.leaderboard_latex import latex
-
-        write(latex(board))
     else:
         render = {
-            "json": leaderboard_text.json_text,
-            "csv": leaderboard_text.csv,
-            "md": leaderboard_text.markdown,
-        }[form]
+            "json": leaderboard_text.json_text, "csv": leaderboard_text.csv,
+            "md": leaderboard_text.markdown, "latex": leaderboard_text.latex,
+        }[form]  # fmt: skip
         write(render(board))
 
 
 def _print_failures(run: Run) -> None:
-    from crucibench.contracts.verdict import Status, Verdict
-
     for cell in run.cells.values():
         where = describe_cell(cell)
         if cell.status is Status.FAILED:
@@ -191,8 +193,6 @@ def _print_failures(run: Run) -> None:
 
 
 def _print_parity(run: Run, quiet: bool) -> None:
-    from crucibench.comparing.run_parity import pairs_of
-
     for pair in pairs_of(run):
         if pair.agree:
             NotePrinter(quiet)(pair.sentence())

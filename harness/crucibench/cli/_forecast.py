@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from statistics import mean, median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from crucibench.cli._plan import duration, kind_of
-
-if TYPE_CHECKING:
-    from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.report.format import duration
 
 _SHORTEST = 3.0
 _LEAST = 0.1
@@ -184,6 +182,6 @@ def _described(cell: PlannedCell) -> _Cell:
         model=(cell.model.name, cell.data.name),
         scenario=scenario.address,
         suite=scenario.suite,
-        work={"mapped": cell.samples, "timed": 1}.get(kind_of(cell), 0),
+        work={"mapped": cell.samples, "timed": 1}.get(cell.kind, 0),
         cost=max(1, len([point for point in scenario.points if point])),
     )

@@ -1,24 +1,68 @@
-"""Options and arguments that verbs share, their types, and the runs that they name."""
+"""Options and arguments that verbs share: types, what a shell completes, the runs they name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import click
+from click.shell_completion import CompletionItem
 
-from crucibench.cli import _complete
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
 
+
 Format = Literal["table", "json", "csv", "md"]
 BoardFormat = Literal["table", "json", "csv", "md", "html", "latex"]
 Progress = Literal["auto", "bars", "lines", "json", "none"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def complete_suites(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Returns names of suites, also behind a comma."""
+    from crucibench.registry import suites
+
+    head, comma, last = incomplete.rpartition(",")
+    names = suites().names()
+    return [f"{head}{comma}{name}" for name in names if name.startswith(last)]
+
+
+def complete_runs(
+    ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Returns ids of runs in the results' folder; where none fits, files, e.g. packs."""
+    out = Path(ctx.params.get("out") or "results")
+    found = sorted(spec.parent.name for spec in out.glob("*/spec.yaml"))
+    return _or_files(("latest", *found), incomplete)
+
+
+def complete_files(
+    what: Literal["data", "model"],
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Returns what completes files that hold a model, or data; where none fits, any file."""
+
+    def complete(
+        _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from crucibench.contracts.uri import FITTING
+
+        suffixes = {*FITTING[what], *({".py"} if what == "model" else ())}
+        folder = incomplete.rpartition("/")[0]
+        here = sorted(Path(folder or ".").glob("*"))
+        fitting = (str(path) for path in here if path.suffix.lower() in suffixes)
+        return _or_files(fitting, incomplete)
+
+    return complete
+
+
+def _or_files(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
+
 
 NAMED_FILE = click.Path(path_type=Path, dir_okay=False)
 """The type of an option that names a file."""
@@ -46,7 +90,7 @@ OUT = click.option(
     "--out", type=click.Path(path_type=Path), default="results", show_default=True,
     metavar="FOLDER", help="The folder that holds the runs.",
 )  # fmt: skip
-RUN = click.argument("reference", metavar="[RUN]", default="latest", shell_complete=_complete.runs)
+RUN = click.argument("reference", metavar="[RUN]", default="latest", shell_complete=complete_runs)
 """A path, the start of an id, or ``latest``."""
 POLICY = click.option(
     "--policy", "policy_file", metavar="FILE", type=NAMED_FILE,
@@ -301,7 +345,7 @@ def find_sound_runs(references: Sequence[str], out: Path) -> list[Run]:
         InputError: if there is none.
         UnreadableError: if one is not finished, or damaged.
     """
-    from crucibench.store.stats import require_unchanged
+    from crucibench.store.manifest import require_unchanged
 
     runs = [find_finished_run(reference, out) for reference in references or ("latest",)]
     for run in runs:

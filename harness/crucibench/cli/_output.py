@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from crucibench.cli._options import Format
+from crucibench.util import text as texts
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from crucibench.engine.listener import Listener
     from crucibench.store.cells import CellFile
 
+
+visible = partial(texts.visible, keep="\n\t")
+"""Returns a text with what a terminal would obey, hide or reorder written as escapes."""
 
 _NAME = 44
 _APART = 3
@@ -101,14 +106,6 @@ def warn(text: str) -> None:
     click.echo(visible(text), err=True)
 
 
-def visible(text: str) -> str:
-    """Returns `text` with what a terminal would obey, hide or reorder written as escapes."""
-    return "".join(
-        char if char.isprintable() or char in "\n\t\u00a0" else f"\\u{ord(char):04x}"
-        for char in text
-    )
-
-
 def console(*, stderr: bool = False, terminal: bool | None = None) -> Console:
     """Returns a rich console; into a file or a pipe its lines are of 120 letters at most.
 
@@ -139,7 +136,7 @@ def emit(form: Format, document: Any, tables: Sequence[Table]) -> None:
 
         write(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     elif form == "csv":
-        from crucibench.report.csv_text import csv_text
+        from crucibench.report.format import csv_text
 
         rows = [[_flat(value) for value in row] for row in tables[0].rows]
         write(csv_text(tables[0].columns, rows))
@@ -256,13 +253,11 @@ def _shown(value: Any) -> str:
 
 
 def _markdown(table: Table) -> str:
-    from crucibench.util.text import markdown_text
-
-    lines = [f"## {markdown_text(table.title)}", ""] if table.title else []
-    lines.append(f"| {' | '.join(markdown_text(name) for name in table.columns)} |")
+    lines = [f"## {texts.markdown_text(table.title)}", ""] if table.title else []
+    lines.append(f"| {' | '.join(texts.markdown_text(name) for name in table.columns)} |")
     lines.append(f"|{' --- |' * len(table.columns)}")
     for row in table.rows:
-        cells = (markdown_text(_shown(value), 400).replace("\n", " ") for value in row)
+        cells = (texts.markdown_text(_shown(value), 400).replace("\n", " ") for value in row)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crucibench.cli._output import Table
-
-if TYPE_CHECKING:
-    from crucibench.engine.inspect import Inspection
-    from crucibench.engine.plan.plan import Plan, PlannedCell
-    from crucibench.engine.resolve.resolve import Resolved
+from crucibench.engine.inspect import Inspection
+from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.engine.plan.requests import planned_requests
+from crucibench.engine.resolve.resolve import Resolved
 
 _PASS = "pass"
 _CELL_COLUMNS = (
@@ -25,8 +24,6 @@ _KEPT_COLUMNS = ("what is asked again by every run",)
 
 def plan_document(resolved: Resolved, plan: Plan, inspection: Inspection) -> dict[str, Any]:
     """Returns a plan as plain data."""
-    from crucibench.engine.plan.requests import planned_requests
-
     return {
         "run": resolved.run_id,
         "preset": resolved.spec.defaults.preset,
@@ -55,8 +52,6 @@ def plan_tables(
     resolved: Resolved, plan: Plan, inspection: Inspection, *, long: bool = False
 ) -> list[Table]:
     """Returns a plan as tables: what runs, then what does not; `long` has a row a cell."""
-    from crucibench.engine.plan.requests import planned_requests
-
     if long:
         return [Table(columns=_CELL_COLUMNS, rows=[*_cell_rows(plan), *_other_rows(plan)])]
     title = (
@@ -90,16 +85,6 @@ def _unidentified(plan: Plan) -> dict[str, str]:
     }
 
 
-def duration(seconds: float) -> str:
-    """Writes a time: ``0.4 s``, ``12 s``, ``3 min``, ``2 h 5 min``."""
-    if seconds < 10:
-        return f"{max(seconds, 0.1):.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _suite_rows(plan: Plan) -> list[list[Any]]:
     found: dict[tuple[str, str, str], list[PlannedCell]] = {}
     for cell in plan:
@@ -114,7 +99,7 @@ def _suite_rows(plan: Plan) -> list[list[Any]]:
         rows.append(
             [
                 model, data, _suite_words(suite, running), len(running),
-                sum(cell.samples for cell in running if kind_of(cell) == "mapped") or None,
+                sum(cell.samples for cell in running if cell.kind == "mapped") or None,
                 sum(len(cell.scenario.points) for cell in running),
                 len(cells) - len(running) or None,
             ]
@@ -148,7 +133,7 @@ def _cell_rows(plan: Plan) -> list[list[Any]]:
     return [
         [
             cell.model.name, cell.data.name, cell.scenario.suite, cell.scenario.name,
-            cell.scenario.role, kind_of(cell), list(cell.scenario.points), cell.samples,
+            cell.scenario.role, cell.kind, list(cell.scenario.points), cell.samples,
             "skipped" if cell.skip else "planned", cell.skip, cell.id,
         ]
         for cell in plan
@@ -162,12 +147,3 @@ def _other_rows(plan: Plan) -> list[list[Any]]:
               "reason": reason}.values())
         for (model, data, suite), reason in plan.not_applicable.items()
     ]  # fmt: skip
-
-
-def kind_of(cell: PlannedCell) -> str:
-    """Returns ``mapped``, ``timed`` or ``derived``."""
-    from crucibench.contracts.scenario import Mapped, Timed
-
-    if isinstance(cell.scenario, Timed):
-        return "timed"
-    return "mapped" if isinstance(cell.scenario, Mapped) else "derived"

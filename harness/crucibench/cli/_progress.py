@@ -11,18 +11,16 @@ import re
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO
 
 import click
 from rich import progress as rich_progress
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    ProgressColumn,
-    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -33,67 +31,37 @@ from crucibench.cli._errors import exit_code
 from crucibench.cli._forecast import Forecast, range_words
 from crucibench.cli._options import Progress
 from crucibench.cli._output import console, describe_cell, draw, plain, print_table, visible, warn
-from crucibench.cli._plan import duration, plan_tables
+from crucibench.cli._plan import plan_document, plan_tables
+from crucibench.engine.inspect import Inspection
 from crucibench.engine.listener import Listener
+from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.engine.resolve.resolve import Resolved
+from crucibench.report.format import duration
+from crucibench.store.cells import CellFile
+from crucibench.store.layout import Layout
 from crucibench.util.text import shorten
 
-if TYPE_CHECKING:
-    from crucibench.engine.inspect import Inspection
-    from crucibench.engine.plan.plan import Plan, PlannedCell
-    from crucibench.engine.resolve.resolve import Resolved
-    from crucibench.store.cells import CellFile
-    from crucibench.store.layout import Layout
 
+@dataclass
+class UnderWay:
+    """A cell that was begun and has not ended.
 
-_WINDOW = 30.0
-"""Seconds that a rate is taken over, so that it follows a change."""
+    Attributes:
+        name: it, for people.
+        samples: those there are; 0 where nobody knows.
+        begun: seconds, of the listener's clock.
+        done: samples.
+    """
 
-
-class Pace:
-    """Counts samples of one cell by a clock that the caller reads."""
-
-    def __init__(self, total: int, now: float) -> None:
-        """Starts with nothing done.
-
-        Args:
-            total: the samples there are; 0 where nobody knows.
-            now: seconds, of any clock that does not go back.
-        """
-        self.done = 0
-        self.begun = now
-        self._total = total
-        self._points: deque[tuple[float, int]] = deque()
+    name: str
+    samples: int
+    begun: float
+    done: int = 0
 
     @property
     def total(self) -> int | None:
         """The samples there are; None where nobody knows: later stages ask about some again."""
-        return self._total if self._total and self.done <= self._total else None
-
-    def advance(self, samples: int, now: float) -> None:
-        """Adds samples that are done; below 0 where work was lost."""
-        self.done += samples
-        self._points.append((now, self.done))
-        while len(self._points) > 2 and now - self._points[1][0] > _WINDOW:
-            self._points.popleft()
-
-    def rate(self, now: float) -> float | None:
-        """Returns samples a second, lately, or None while too few are known.
-
-        What came first does not count: it may have been there already, kept by an earlier attempt,
-        and models are slow to begin.
-        """
-        if len(self._points) > 1:
-            begun, before = self._points[0]
-        elif self.done == self._total:
-            begun, before = self.begun, 0
-        else:
-            return None
-        return (self.done - before) / (now - begun) if self.done > before and now > begun else None
-
-    def seconds_left(self, now: float) -> float | None:
-        """Returns the seconds until all are done at this rate, or None while it is unknown."""
-        rate = self.rate(now)
-        return None if rate is None or self.total is None else (self.total - self.done) / rate
+        return self.samples if self.samples and self.done <= self.samples else None
 
 
 INTERRUPTED = "interrupted; give the same command again to resume"
@@ -165,10 +133,11 @@ class LineProgress(ProgressListener):
         self._clock = clock
         # Kept: whoever redirects stderr while the engine runs does not mean these lines.
         self._stream = sys.stderr
-        self._names: dict[str, str] = {}
-        self._paces: dict[str, Pace] = {}
+        self._cells: dict[str, UnderWay] = {}
         self._forecast: Forecast | None = None
         self._last_printed = clock()
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="progress", daemon=True)
 
     # -- calls from the engine ------------------------------------------------------------------
 
@@ -180,15 +149,14 @@ class LineProgress(ProgressListener):
         self._forecast = Forecast(plan, inspection.seconds_per_sample, self._clock())
         if self._announce:
             draw(lambda target: self._print_plan(plan, inspection, target), stderr=True)
+        self._watcher.start()  # not before: the engine's process is forked while it has one thread
 
     def started(self, cell: PlannedCell, total: int) -> None:
-        self._names[cell.id] = words_of(cell)
-        self._paces[cell.id] = Pace(total, self._clock())
+        self._cells[cell.id] = UnderWay(words_of(cell), total, self._clock())
 
     def advanced(self, cell: PlannedCell, samples: int) -> None:
-        pace = self._paces.get(cell.id)
-        if pace is not None:
-            pace.advance(samples, self._clock())
+        if cell.id in self._cells:
+            self._cells[cell.id].done += samples
         self._tell_forecast(cell.id, samples)
 
     def _tell_forecast(self, cell: str, samples: int | None) -> None:
@@ -198,11 +166,12 @@ class LineProgress(ProgressListener):
                 self._print_line(f"the rest takes {range_words(found)}, as measured so far")
 
     def retried(self, cell: str, reason: str) -> None:
-        self._print_line(f"again: {self._names.get(cell, cell)}: {reason}")
+        name = self._cells[cell].name if cell in self._cells else cell
+        self._print_line(f"again: {name}: {reason}")
 
     def finished(self, cell: CellFile) -> None:
         self._print_line(self._line(cell))
-        self._paces.pop(cell.cell, None)
+        self._cells.pop(cell.cell, None)
         self._tell_forecast(cell.cell, None)
 
     def stopping(self) -> None:
@@ -214,21 +183,18 @@ class LineProgress(ProgressListener):
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        stop = threading.Event()
-
-        def watch() -> None:
-            # A cell may be silent for long: this does not wait for it to advance.
-            while not stop.wait(_LOOK):
-                self.beat()
-
-        watcher = threading.Thread(target=watch, name="progress", daemon=True)
-        watcher.start()
         try:
             with super().at_work():
                 yield
         finally:
-            stop.set()
-            watcher.join()
+            self._over.set()
+            if self._watcher.is_alive():
+                self._watcher.join()
+
+    def _watch(self) -> None:
+        # A cell may be silent for long: this does not wait for it to advance.
+        while not self._over.wait(_LOOK):
+            self.beat()
 
     def beat(self) -> None:
         """Prints a line for each cell that has been under way for long, if it is time to."""
@@ -237,16 +203,14 @@ class LineProgress(ProgressListener):
         if now - self._last_printed <= _EVERY - _LOOK:
             return
         # A copy: the engine goes on meanwhile, in another thread.
-        long = [
-            (name, pace)
-            for name, pace in list(self._paces.items())
-            if now - pace.begun > _EVERY - _LOOK
-        ]
+        long = [one for one in list(self._cells.values()) if now - one.begun > _EVERY - _LOOK]
         if not long:
             return
         self._last_printed = now
-        for name, pace in long[:MOST]:
-            self._print_line(f"under way: {self._names[name]}, {self._stand(pace, now)}")
+        for one in long[:MOST]:
+            total = "done" if one.total is None else f"of {one.total:,} samples"
+            lasted = duration(now - one.begun)
+            self._print_line(f"under way: {one.name}, {one.done:,} {total}, after {lasted}")
         if len(long) > MOST:
             self._print_line(f"under way: and {len(long) - MOST} more")
 
@@ -260,24 +224,12 @@ class LineProgress(ProgressListener):
             print_table(table, target)
             target.print()
 
-    def _stand(self, pace: Pace, now: float) -> str:
-        if pace.total is None:
-            words = f"{pace.done:,} done"
-        else:
-            words = f"{pace.done:,} of {pace.total:,} samples"
-        rate, left = pace.rate(now), pace.seconds_left(now)
-        if rate is not None:
-            words += f", {rate_words(rate)}"
-        if left:
-            words += f", about {duration(left)} left"
-        return f"{words}, after {duration(now - pace.begun)}"
-
     def _line(self, cell: CellFile) -> str:
         line = f"{cell.status}: {describe_cell(cell)}"
         if cell.status == "ok":
             line += f", {cell.n:,} samples" if cell.kind == "mapped" else ""
-            if cell.cell in self._paces:
-                line += f" in {duration(self._clock() - self._paces[cell.cell].begun)}"
+            if cell.cell in self._cells:
+                line += f" in {duration(self._clock() - self._cells[cell.cell].begun)}"
             if cell.verdict is not None and cell.verdict != "valid":
                 codes = [entry.code for entry in cell.findings if entry.severity != "info"]
                 line += f" ({cell.verdict}: {', '.join(dict.fromkeys(codes))})"
@@ -289,53 +241,22 @@ def words_of(cell: PlannedCell) -> str:
     return f"{cell.model.name} on {cell.data.name}, {cell.scenario.address}"
 
 
-def rate_words(rate: float) -> str:
-    """Writes samples a second."""
-    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
-
-
 _ROOMY = 100
-_NUMBERS = 34
-"""Columns that counts, rate and time left take."""
-
-
-class _Board(rich_progress.Progress):
-    """Progress bars, with a line for the number of those that are not shown.
-
-    Attributes:
-        more: how many are not shown.
-    """
-
-    more = 0
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Yields what is drawn."""
-        yield from super().get_renderables()
-        if self.more:
-            yield Text(f"and {self.more} more", style="dim")
-
-
-class _Rate(ProgressColumn):
-    """Samples a second."""
-
-    def render(self, task: Task) -> Text:
-        """Returns the rate, or nothing while it is unknown."""
-        speed = task.finished_speed or task.speed
-        return Text(rate_words(speed) if speed else "", style="dim")
+_NUMBERS = 24
+"""Columns that counts and time left take."""
 
 
 class BarProgress(LineProgress):
-    """Draws a bar for each cell under way, with rate and time left, below the lines."""
+    """Draws a bar for each cell under way, with the time left, below the lines."""
 
     def __init__(self, resolved: Resolved, *, announce: bool) -> None:
         super().__init__(resolved, announce=announce)
         screen = console(stderr=True, terminal=True)
         bar = 24 if screen.width >= _ROOMY else 10
-        self._board = _Board(
+        self._board = rich_progress.Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=bar),
             MofNCompleteColumn(),
-            _Rate(),
             TimeRemainingColumn(compact=True),
             console=screen,
             transient=True,
@@ -344,14 +265,18 @@ class BarProgress(LineProgress):
         self._doing = self._board.add_task("starting", total=None)
         self._indexed: dict[str, TaskID] = {}
         self._tasks: dict[str, TaskID] = {}
-        """Of the cells under way, those begun first first."""
+        """Of the cells under way."""
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        with self._board, ProgressListener.at_work(self):
-            yield
+        try:
+            with ProgressListener.at_work(self):
+                yield
+        finally:
+            self._board.stop()
 
     def note(self, message: str) -> None:
+        self._board.start()
         self._board.update(self._doing, description=self._name(message))
 
     def indexing(self, data: str, done: int, total: int) -> None:
@@ -373,10 +298,7 @@ class BarProgress(LineProgress):
         super().started(cell, total)
         if cell.id in self._tasks:  # begun anew
             self._board.remove_task(self._tasks.pop(cell.id))
-        self._tasks[cell.id] = self._board.add_task(
-            self._name(words_of(cell)), total=total or None, visible=len(self._tasks) < MOST
-        )
-        self._count()
+        self._tasks[cell.id] = self._board.add_task(self._name(words_of(cell)), total=total or None)
 
     def advanced(self, cell: PlannedCell, samples: int) -> None:
         self._tell_forecast(cell.id, samples)
@@ -387,13 +309,7 @@ class BarProgress(LineProgress):
         super().finished(cell)
         if cell.cell in self._tasks:
             self._board.remove_task(self._tasks.pop(cell.cell))
-            for task in list(self._tasks.values())[:MOST]:
-                self._board.update(task, visible=True)
-        self._count()
         self._board.advance(self._doing)
-
-    def _count(self) -> None:
-        self._board.more = max(0, len(self._tasks) - MOST)
 
     def _name(self, text: str) -> str:
         # Start and end say most: the model and the scenario.
@@ -429,7 +345,7 @@ class JsonProgress(ProgressListener):
         self._resolved = resolved
         self._clock = clock
         self._stream = sys.stderr
-        self._paces: dict[str, Pace] = {}
+        self._cells: dict[str, UnderWay] = {}
         self._last_written: dict[str, float] = {}
         self._unwritten: set[str] = set()
 
@@ -443,8 +359,6 @@ class JsonProgress(ProgressListener):
             self._write("indexing", data=data, done=done, total=total or None)
 
     def planned(self, plan: Plan, inspection: Inspection) -> None:
-        from crucibench.cli._plan import plan_document
-
         super().planned(plan, inspection)
         document = plan_document(self._resolved, plan, inspection)
         running = [cell for cell in document["cells"] if cell["status"] == "planned"]
@@ -457,7 +371,7 @@ class JsonProgress(ProgressListener):
         )
 
     def started(self, cell: PlannedCell, total: int) -> None:
-        self._paces[cell.id] = Pace(total, self._clock())
+        self._cells[cell.id] = UnderWay(cell.id, total, self._clock())
         self._last_written[cell.id] = self._clock()
         self._write(
             "cell-started", cell=cell.id, model=cell.model.name, data=cell.data.name,
@@ -465,10 +379,9 @@ class JsonProgress(ProgressListener):
         )  # fmt: skip
 
     def advanced(self, cell: PlannedCell, samples: int) -> None:
-        pace = self._paces.get(cell.id)
-        if pace is None:
+        if cell.id not in self._cells:
             return
-        pace.advance(samples, self._clock())
+        self._cells[cell.id].done += samples
         self._unwritten.add(cell.id)
         if self._is_time(cell.id):
             self._progress(cell.id)
@@ -479,12 +392,12 @@ class JsonProgress(ProgressListener):
     def finished(self, cell: CellFile) -> None:
         if cell.cell in self._unwritten:
             self._progress(cell.cell)
-        pace = self._paces.pop(cell.cell, None)
+        begun = self._cells.pop(cell.cell, None)
         self._write(
             "cell", cell=cell.cell, model=cell.model, data=cell.data,
             scenario=f"{cell.suite}/{cell.scenario}", status=cell.status, verdict=cell.verdict,
             reason=cell.reason or None, samples=cell.n,
-            seconds=None if pace is None else round(self._clock() - pace.begun, 3),
+            seconds=None if begun is None else round(self._clock() - begun.begun, 3),
             findings=list(dict.fromkeys(entry.code for entry in cell.findings)),
         )  # fmt: skip
 
@@ -536,17 +449,9 @@ class JsonProgress(ProgressListener):
     # -- writing --------------------------------------------------------------------------------
 
     def _progress(self, cell: str) -> None:
-        pace, now = self._paces[cell], self._clock()
-        rate, left = pace.rate(now), pace.seconds_left(now)
         self._unwritten.discard(cell)
-        self._write(
-            "progress",
-            cell=cell,
-            done=pace.done,
-            total=pace.total,
-            rate=None if rate is None else round(rate, 3),
-            seconds_left=None if left is None else round(left, 1),
-        )
+        one = self._cells[cell]
+        self._write("progress", cell=cell, done=one.done, total=one.total)
 
     def _is_time(self, what: str) -> bool:
         now = self._clock()

@@ -12,10 +12,11 @@ import click
 from crucibench.cli._errors import SYSTEM
 from crucibench.cli._options import FORMAT, QUIET, SIZE, Format, ParsedOptions, Verbs, examples
 from crucibench.cli._output import NotePrinter, Table, emit, warn
+from crucibench.report.format import show_minute
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
-    from crucibench.store.cache_entries import Entry
+    from crucibench.store.cell_cache import Entry
 
 _COLUMNS = ("kind", "model", "data", "scenario", "outputs", "size", "last_used", "key")
 _SHOWN_OF_KEY = 12
@@ -53,18 +54,18 @@ def command() -> None:
 @QUIET
 def list_entries(*, form: Format, quiet: bool) -> int:
     """List what is kept, the most recently used first, and how much it is."""
-    from crucibench.store.cell_cache import cache_limit
+    from crucibench.store.cell_cache import cache_limit, kept_entries
     from crucibench.util.numbers import size_text
 
     folder, limit = _folder(), cache_limit()
-    entries = _entries(folder)
+    entries = kept_entries(folder)
     note = NotePrinter(quiet)
     document = {
         "folder": str(folder), "limit": limit, "size": _size(entries),
         "entries": [_row(entry) for entry in entries],
     }  # fmt: skip
     if entries or form != "table":
-        emit(form, document, [_table(entries, form), _totals(entries, form)])
+        emit(form, document, [_table(entries, form)])
     where = f"in {str(folder)!r}; cells are kept up to {size_text(limit)}"
     note(f"{_count(entries)} {where}" if entries else f"nothing is kept {where}")
     return 0
@@ -93,16 +94,15 @@ def prune(
     Without --max-size and --older-than: cells beyond the limit that runs hold to. What a killed
     process left half made goes too, once it is a day old.
     """
-    from crucibench.store.cache_entries import overdue, remove
-    from crucibench.store.cell_cache import cache_limit
+    from crucibench.store.cell_cache import cache_limit, kept_entries, overdue, remove, sweep_all
 
     folder = _folder()
-    entries = _entries(folder)
+    entries = kept_entries(folder)
     if max_size is None and older_than is None:
         entries, max_size = [entry for entry in entries if entry.kind == "cell"], cache_limit()
     asked = overdue(entries, limit=max_size, older_than=older_than)
     gone = asked if dry_run else remove(asked)
-    leftovers = 0 if dry_run else _sweep(folder)
+    leftovers = 0 if dry_run else sweep_all(folder)
     document = {
         "folder": str(folder), "dry_run": dry_run, "size": _size(gone), "leftovers": leftovers,
         "entries": [_row(entry) for entry in gone],
@@ -118,19 +118,19 @@ def prune(
 @QUIET
 def clear(*, yes: bool, quiet: bool) -> int:
     """Remove all that is kept between runs; asks before. Runs and their results stay."""
-    from crucibench.store.cache_entries import remove
+    from crucibench.store.cell_cache import kept_entries, remove, sweep_all
 
     note = NotePrinter(quiet)
     if not yes and not _can_ask():
         raise InputError("clear: nobody can be asked here; expected --yes")
     folder = _folder()
-    entries = _entries(folder)
+    entries = kept_entries(folder)
     question = f"Remove {_count(entries)}, from {str(folder)!r}?"
     if entries and not yes and not click.confirm(question, err=True):
         note("nothing was removed")
         return 0
     gone = remove(entries)
-    note(_summary(gone, _sweep(folder), "removed"))
+    note(_summary(gone, sweep_all(folder), "removed"))
     return _left(entries)
 
 
@@ -145,21 +145,6 @@ def _folder() -> Path:
     return cache_folder()
 
 
-def _entries(folder: Path) -> list[Entry]:
-    from crucibench.store.cache_entries import data_entries
-    from crucibench.store.cell_cache import FOLDER, CellCache
-
-    found = [*CellCache(folder / FOLDER).entries(), *data_entries(folder)]
-    return sorted(found, key=lambda entry: (-entry.last_used, str(entry.path)))
-
-
-def _sweep(folder: Path) -> int:
-    from crucibench.store.cache_entries import data_roots, sweep
-    from crucibench.store.cell_cache import FOLDER
-
-    return sum(sweep(root) for root in (folder / FOLDER, *data_roots(folder)))
-
-
 def _left(asked: Sequence[Entry]) -> int:
     """Complains of what is still there, and returns the exit code."""
     left = [entry for entry in asked if entry.path.exists()]
@@ -169,8 +154,6 @@ def _left(asked: Sequence[Entry]) -> int:
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-    from crucibench.report.format import show_minute
-
     return {
         "kind": entry.kind, "model": entry.model or None, "data": entry.data or None,
         "scenario": entry.scenario or None, "outputs": list(entry.outputs), "size": entry.size,
@@ -179,23 +162,16 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _table(entries: Sequence[Entry], form: Format) -> Table:
+    from crucibench.util.numbers import size_text
+
     rows = []
     for entry in entries:
         row = _row(entry)
         if form != "csv":
-            row |= {"size": _shown(entry.size, form), "key": entry.key[:_SHOWN_OF_KEY]}
+            row |= {"size": size_text(entry.size), "key": entry.key[:_SHOWN_OF_KEY]}
         rows.append([row[name] for name in _COLUMNS])
     shown = [name if form == "csv" else name.replace("_", " ") for name in _COLUMNS]
     return Table(columns=shown, rows=rows)
-
-
-def _totals(entries: Sequence[Entry], form: Format) -> Table:
-    kinds = sorted({entry.kind for entry in entries})
-    parts = [(kind, [entry for entry in entries if entry.kind == kind]) for kind in kinds]
-    rows = [
-        [kind, len(part), _shown(_size(part), form)] for kind, part in [*parts, ("all", entries)]
-    ]
-    return Table(title="Total", columns=("kind", "entries", "size"), rows=rows)
 
 
 def _summary(gone: Sequence[Entry], leftovers: int, did: str) -> str:
@@ -214,9 +190,3 @@ def _count(entries: Sequence[Entry]) -> str:
 
 def _size(entries: Sequence[Entry]) -> int:
     return sum(entry.size for entry in entries)
-
-
-def _shown(size: int, form: Format) -> int | str:
-    from crucibench.util.numbers import size_text
-
-    return size if form == "csv" else size_text(size)

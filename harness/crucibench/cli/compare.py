@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from crucibench.cli import _complete
 from crucibench.cli._errors import BAD
-from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples, find_finished_run
+from crucibench.cli._options import (
+    FORMAT,
+    OUT,
+    QUIET,
+    Format,
+    complete_runs,
+    examples,
+    find_finished_run,
+)
 from crucibench.cli._output import NotePrinter, Table, emit, warn
-from crucibench.util import doors
-from crucibench.util.atomic import write_atomically
+from crucibench.report.format import show_number
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,40 +79,22 @@ def _headline(comparison: Comparison) -> list[MetricDifference]:
 
 
 def _row(one: MetricDifference, several: bool, model: bool) -> list[str | None]:
-    places, name = _places(one), str(one.address) if model else one.address.place
-    difference = None if one.delta is None else _fixed(one.delta, places, signed=True)
-    if difference is not None and one.interval is not None:
-        ends = (_fixed(end, places, signed=True) for end in one.interval[:2])
-        difference = f"{difference} [{', '.join(ends)}]"
+    name = str(one.address) if model else one.address.place
+    ends = one.interval[:2] if one.interval else (None, None)
     p_value = None
     if one.p is not None:
         adjusted = "" if one.p_adjusted is None else f" ({_shown_p(one.p_adjusted)})"
         p_value = f"{_shown_p(one.p)}{adjusted}"
-    flips = f"{len(one.changes.lost)} / {len(one.changes.gained)}" if one.changes else None
+    values = [
+        "undefined" if value is None else str(show_number(value))
+        for value in (one.baseline, one.candidate)
+    ]
     return [
-        f"{name} on {one.data}" if several else name,
-        _value(one.baseline, places), _value(one.candidate, places), difference, p_value,
-        flips, None if one.detectable is None else f"{one.detectable:.2g}", change(one),
+        f"{name} on {one.data}" if several else name, *values,
+        None if one.delta is None else str(show_number(one.delta, *ends)), p_value,
+        f"{len(one.changes.lost)} / {len(one.changes.gained)}" if one.changes else None,
+        None if one.detectable is None else f"{one.detectable:.2g}", change(one),
     ]  # fmt: skip
-
-
-def _places(one: MetricDifference) -> int:
-    """Returns the decimals that show two digits of what the difference is uncertain by."""
-    wide = one.interval.upper - one.interval.lower if one.interval else 0.0
-    size = wide / 2 or abs(one.delta or 0.0)
-    if size <= 0 or not math.isfinite(size):
-        return 4
-    return min(8, max(0, 1 - math.floor(math.log10(size))))
-
-
-def _value(value: float | None, places: int) -> str:
-    return "undefined" if value is None else _fixed(value, places)
-
-
-def _fixed(value: float, places: int, *, signed: bool = False) -> str:
-    # A zero that rounding made has no sign.
-    value = round(value, places) + 0.0
-    return f"{value:{'+' if signed and value else ''}.{places}f}"
 
 
 def _shown_p(value: float) -> str:
@@ -150,36 +134,11 @@ def flat(name: str, one: MetricDifference) -> dict[str, Any]:
     return dict(zip(FLAT, values, strict=True))
 
 
-def write_flips(path: Path, comparisons: Mapping[str, Comparison]) -> int:
-    """Writes the ids of all flipped samples as CSV; returns how many rows there are."""
-    rows = list(_flips(comparisons))
-
-    def write(temporary: Path) -> None:
-        stream = io.StringIO(newline="")
-        writer = csv.writer(stream)
-        writer.writerow(("comparison", "data", "address", "id", "flip"))
-        writer.writerows(rows)
-        doors.write_bytes(temporary, stream.getvalue().encode())
-
-    write_atomically(path, write)
-    return len(rows)
-
-
-def _flips(comparisons: Mapping[str, Comparison]) -> Iterable[tuple[str, ...]]:
-    for name, comparison in comparisons.items():
-        for one in comparison.differences:
-            if one.changes is None or one.address.group:
-                continue  # those of a class are among those of all samples
-            for flip, ids in (("lost", one.changes.lost), ("gained", one.changes.gained)):
-                for identity in ids:
-                    yield name, one.data, str(one.address), str(identity), flip
-
-
 _EPILOG = "\n\n".join(
     (
         examples(
             "crucibench compare baseline.cbz latest",
-            "crucibench compare 3f2a 9c41 --metric '*/top-1' --flips flips.csv",
+            "crucibench compare 3f2a 9c41 --metric '*/top-1'",
             "crucibench compare latest --models cnn,cnn-adversarial",
             "crucibench compare 3f2a:cnn 9c41:cnn-v2",
         ),
@@ -194,7 +153,7 @@ _EPILOG = "\n\n".join(
 @click.command(epilog=_EPILOG)
 @click.argument(
     "references",
-    shell_complete=_complete.runs,
+    shell_complete=complete_runs,
     metavar="BASELINE [CANDIDATE]...",
     nargs=-1,
     required=True,
@@ -219,12 +178,6 @@ _EPILOG = "\n\n".join(
     help="Show every number, of classes and groups too, not the headlines alone.",
 )
 @click.option("--intersect", is_flag=True, help="Compare the samples that both have.")
-@click.option(
-    "--flips",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write the ids of the samples that changed between right and wrong, as CSV.",
-)
 @OUT
 @FORMAT
 @QUIET
@@ -235,7 +188,6 @@ def command(
     metrics: tuple[str, ...],
     everything: bool,
     intersect: bool,
-    flips: Path | None,
     out: Path,
     form: Format,
     quiet: bool,
@@ -270,8 +222,6 @@ def command(
     if form == "csv":
         tables = [Table(columns=FLAT, rows=rows)]
     emit(form, [document(*entry) for entry in done.items()], tables)
-    if flips is not None:
-        note(f"{write_flips(flips, done)} flips in {flips}")
     hidden = len(every) - sum(len(one.rows) for one in tables)
     if hidden and form in {"table", "md"}:
         note(f"{hidden} more numbers, also of single classes and groups: --all shows them")

@@ -23,7 +23,9 @@ def command(*, out: Path, form: Format, progress: Progress, quiet: bool) -> int:
 
     It takes a few minutes on two cores, needs no network, and ends in a leaderboard and a report.
     """
-    from crucibench.cli._evaluation import evaluate
+    from crucibench.cli._evaluation import evaluate, load_engine
+
+    load_engine()
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Overrides, resolve
     from crucibench.util.folders import cache_folder

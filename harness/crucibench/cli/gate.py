@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli import _complete
-from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples, find_any_run, require
+from crucibench.cli._options import (
+    FORMAT,
+    OUT,
+    QUIET,
+    Format,
+    complete_runs,
+    examples,
+    find_any_run,
+    require,
+)
 from crucibench.cli._output import NotePrinter, Table, emit, notes_listener, warn, write
 from crucibench.util.errors import InputError, UnreadableError
 
@@ -38,20 +48,20 @@ _EPILOG = "\n\n".join(
 @click.option(
     "--baseline",
     metavar="RUN",
-    shell_complete=_complete.runs,
+    shell_complete=complete_runs,
     required=True,
     help="What must not be lost.",
 )
 @click.option(
     "--candidate",
     metavar="RUN",
-    shell_complete=_complete.runs,
+    shell_complete=complete_runs,
     show_default="latest",
     help="What is judged.",
 )
 @click.option("--policy", "policy_file", metavar="FILE", default="policy.yaml", show_default=True,
               type=click.Path(path_type=Path), help="The rules.")  # fmt: skip
-@click.option("--anchor", metavar="RUN", shell_complete=_complete.runs,
+@click.option("--anchor", metavar="RUN", shell_complete=complete_runs,
               help="A second, older baseline, against slow erosion.")  # fmt: skip
 @click.option("--init", is_flag=True,
               help="Print a policy to start from, for the numbers of the baseline; a candidate "
@@ -108,8 +118,12 @@ def command(
     if anchor is None and policy.anchor is not None:
         # A policy lies in a repository: what it names is found from there, wherever the gate runs.
         anchor = str(policy_file.parent / policy.anchor)
-    timing = _Timing(rounds, batch, quiet) if rerun else None
-    verdict, beside = _judged((baseline, candidate, anchor), policy, policy_file, out, timing)
+    add_latency = (
+        partial(_with_latency, rule=policy.speed, rounds=rounds, batch=batch, quiet=quiet)
+        if rerun else None
+    )  # fmt: skip
+    names = (baseline, candidate, anchor)
+    verdict, beside = _judged(names, policy, policy_file, out, add_latency)
     if plan:
         return _plan(verdict, form)
     folder = report or beside
@@ -124,18 +138,12 @@ def command(
     return verdict.exit_code
 
 
-class _Timing(NamedTuple):
-    rounds: int | None
-    batch: int | None
-    quiet: bool
-
-
 def _judged(
     names: tuple[str, str, str | None],
     policy: Policy,
     file: Path,
     out: Path,
-    timing: _Timing | None,
+    add_latency: Callable[[GateVerdict, Run, Run], GateVerdict] | None,
 ) -> tuple[GateVerdict, Path]:
     """Returns the verdict, and where it is written by default."""
     from crucibench.gating.evaluate import failed
@@ -161,16 +169,17 @@ def _judged(
         anchor=older,
         history=history,
         policy_name=str(file),
-        timed=timing is not None,
+        timed=add_latency is not None,
     )
-    if timing is not None:
-        verdict = _with_latency(verdict, before, after, timing, policy.speed)
+    if add_latency is not None:
+        verdict = add_latency(verdict, before, after)
     return verdict, beside
 
 
 def _with_latency(
-    verdict: GateVerdict, before: Run, after: Run, timing: _Timing, rule: SpeedRule
-) -> GateVerdict:
+    verdict: GateVerdict, before: Run, after: Run, *, rule: SpeedRule, rounds: int | None,
+    batch: int | None, quiet: bool,
+) -> GateVerdict:  # fmt: skip
     # Here alone: models need torch, and judging records does not.
     import contextlib
     import sys
@@ -179,13 +188,9 @@ def _with_latency(
     from crucibench.gating.rerun import RerunOptions, with_latency
     from crucibench.util.folders import cache_folder
 
-    options = RerunOptions(
-        scratch=cache_folder(), rounds=timing.rounds or ROUNDS, batch=timing.batch, rule=rule
-    )
+    options = RerunOptions(scratch=cache_folder(), rounds=rounds or ROUNDS, batch=batch, rule=rule)
     with contextlib.redirect_stdout(sys.stderr):
-        return with_latency(
-            verdict, before, after, options, notes_listener(NotePrinter(timing.quiet))
-        )
+        return with_latency(verdict, before, after, options, notes_listener(NotePrinter(quiet)))
 
 
 def _print(verdict: GateVerdict, form: Format) -> None:

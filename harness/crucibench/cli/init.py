@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli import _complete
-from crucibench.cli._options import NAMED_FILE, QUIET, ParsedOptions, examples
+from crucibench.cli._options import NAMED_FILE, QUIET, ParsedOptions, complete_files, examples
 from crucibench.cli._output import NotePrinter, write, write_output_file
 from crucibench.util.errors import InputError
 
@@ -60,7 +59,7 @@ _FILE = ParsedOptions("FILE|URI", _file)
     "model_file",
     metavar="FILE|URI",
     type=_FILE,
-    shell_complete=_complete.files_of("model"),
+    shell_complete=complete_files("model"),
     help="A .py file with functions that build models, a .skops file, or predictions.",
 )
 @click.option(
@@ -68,7 +67,7 @@ _FILE = ParsedOptions("FILE|URI", _file)
     "data_file",
     metavar="FILE|URI",
     type=_FILE,
-    shell_complete=_complete.files_of("data"),
+    shell_complete=complete_files("data"),
     help="A .csv, .parquet or .npz file, or a folder of images.",
 )
 @click.option("--target", metavar="COLUMN", help="The column with the answer.")

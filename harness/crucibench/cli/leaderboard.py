@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from crucibench.cli import _complete
 from crucibench.cli._options import (
     BOARD_FORMAT,
     NAMED_FILE,
     OUT,
     QUIET,
     BoardFormat,
+    complete_runs,
     examples,
     find_sound_runs,
 )
@@ -27,7 +27,7 @@ _EPILOG = examples(
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("references", shell_complete=_complete.runs, metavar="[RUN]...", nargs=-1)
+@click.argument("references", shell_complete=complete_runs, metavar="[RUN]...", nargs=-1)
 @click.option(
     "--sort",
     metavar="ADDRESS",
@@ -79,7 +79,7 @@ def command(
     """
     from crucibench.cli._evaluation import print_board
     from crucibench.report.leaderboard import leaderboard
-    from crucibench.report.terminal import findings_table, findings_to_read
+    from crucibench.report.terminal import findings_to_read, print_by_code
     from crucibench.spec.notes import read_notes
 
     notes = None if notes_file is None else read_notes(notes_file)
@@ -91,5 +91,5 @@ def command(
     print_board(board, form)
     found = [] if quiet else [one for run in runs for one in findings_to_read(run, notes=False)]
     if found:
-        draw(lambda target: target.print(findings_table(found)), stderr=True)
+        draw(lambda target: print_by_code(target, found), stderr=True)
     return 0

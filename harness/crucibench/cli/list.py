@@ -9,6 +9,7 @@ import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
 from crucibench.cli._output import NotePrinter, Table, emit, record_table
+from crucibench.report.format import show_minute
 from crucibench.util.errors import CrucibenchError, InputError
 
 _COLUMNS = ("kind", "name", "package", "version", "description", "error")
@@ -105,7 +106,6 @@ def _runs(out: Path) -> list[dict[str, Any]]:
 
 def _run(run: Any) -> dict[str, Any]:
     from crucibench.report.findings import verdict_counts
-    from crucibench.report.format import show_minute
 
     row: dict[str, Any] = dict.fromkeys(_RUN_COLUMNS)
     row |= {"run": run.id, "started": show_minute(run.dates.started), "finished": run.finished}

@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli import _complete
-from crucibench.cli._options import NAMED_FILE, OUT, QUIET, examples, find_sound_runs, require
+from crucibench.cli._options import (
+    NAMED_FILE,
+    OUT,
+    QUIET,
+    complete_runs,
+    examples,
+    find_sound_runs,
+    require,
+)
 from crucibench.cli._output import NotePrinter, write
+from crucibench.report.format import counted
+from crucibench.util.atomic import write_text
 from crucibench.util.errors import InputError
+from crucibench.util.hashing import file_digest
+from crucibench.util.suggest import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +39,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
         "crucibench publish --bundle evidence.zip latest",
     )
 )
-@click.argument("references", shell_complete=_complete.runs, metavar="[RUN]...", nargs=-1)
+@click.argument("references", shell_complete=complete_runs, metavar="[RUN]...", nargs=-1)
 @click.option("--site", type=_FOLDER, metavar="DIR", help="A static site of all RUNs.")
 @click.option("--card", type=_FOLDER, metavar="DIR", help="Hugging Face model cards.")
 @click.option(
@@ -124,8 +135,6 @@ def _write_cards(
     note: NotePrinter,
 ) -> None:
     from crucibench.report.hub_card import card_files, card_folders, measured
-    from crucibench.util.atomic import write_text
-    from crucibench.util.suggest import unknown
 
     found = measured(runs, models)
     names = {part.data.name for parts in found.values() for part in parts}
@@ -143,7 +152,6 @@ def _write_cards(
 
 def _write_shared(runs: Sequence[Run], folder: Path) -> None:
     from crucibench.report.every_eval_ever import every_eval_ever
-    from crucibench.util.atomic import write_text
 
     for run in runs:
         for name, text in every_eval_ever(run).items():
@@ -155,9 +163,7 @@ def _write_bundle(
     run: Run, path: Path, with_inputs: bool, with_groups: bool, note: NotePrinter
 ) -> None:
     from crucibench.report.bundle import make_bundle
-    from crucibench.report.format import counted
     from crucibench.store.redaction import Disclosure
-    from crucibench.util.hashing import file_digest
     from crucibench.util.numbers import size_text
 
     withheld = make_bundle(run, path, Disclosure(inputs=with_inputs, groups=with_groups))

@@ -36,7 +36,7 @@ def command(
     prints where the report is.
     """
     from crucibench.cli._evaluation import policy_of
-    from crucibench.report.views import write_views
+    from crucibench.report.html import write_views
 
     policy = policy_of(policy_file)
     (run,) = find_sound_runs([reference], out)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from crucibench.cli import _complete
 from crucibench.cli._options import (
     ALLOW_PICKLE,
     AUTO_OR_NUMBER,
     FORMAT,
+    NAMED_FILE,
     NAMES,
     OUT,
     POLICY,
@@ -21,6 +22,8 @@ from crucibench.cli._options import (
     Format,
     Progress,
     column_options,
+    complete_files,
+    complete_suites,
     examples,
     execution_options,
 )
@@ -45,7 +48,7 @@ TOLERANCE = 1e-5
     "models",
     multiple=True,
     metavar="[NAME=]URI",
-    shell_complete=_complete.files_of("model"),
+    shell_complete=complete_files("model"),
     help="A model, e.g. torch:models.py:cnn; may be given several times.",
 )
 @click.option(
@@ -66,7 +69,7 @@ TOLERANCE = 1e-5
     "data",
     multiple=True,
     metavar="[NAME=]URI",
-    shell_complete=_complete.files_of("data"),
+    shell_complete=complete_files("data"),
     help="A data set, e.g. csv:people.csv; may be given several times.",
 )
 @column_options
@@ -75,7 +78,7 @@ TOLERANCE = 1e-5
     "suites",
     type=NAMES,
     multiple=True,
-    shell_complete=_complete.suites,
+    shell_complete=complete_suites,
     help="Which suites to run; by default all that apply.",
 )
 @click.option(
@@ -101,7 +104,11 @@ TOLERANCE = 1e-5
 )
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option("--batch-size", type=AUTO_OR_NUMBER, help="[default: auto]")
-@click.option("--threads", type=AUTO_OR_NUMBER, help="Of numerical libraries.  [default: auto]")
+@click.option(
+    "--threads",
+    type=AUTO_OR_NUMBER,
+    help="Of numerical libraries; auto: as OMP_NUM_THREADS says, else up to 4.  [default: auto]",
+)
 @click.option("--timeout", metavar="DURATION", help="Of one cell, e.g. 90s or 30m.  [default: 30m]")
 @execution_options
 @ALLOW_PICKLE
@@ -126,6 +133,9 @@ TOLERANCE = 1e-5
 )
 @click.option("--fresh", is_flag=True, help="Throw away what an earlier run of the same left.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--until-decided", metavar="FILE", type=NAMED_FILE,
+              help="Ask in blocks of samples, models in turn, until the required rules of this "
+              "policy are decided of every model against the first.")  # fmt: skip
 @POLICY
 @OUT
 @FORMAT
@@ -149,6 +159,7 @@ def command(
     save_adversarials: bool,
     fresh: bool,
     dry_run: bool,
+    until_decided: Path | None,
     policy_file: Path | None,
     out: Path,
     form: Format,
@@ -179,7 +190,9 @@ def command(
             raise click.UsageError("--save-adversarials goes with --suite adversarial")
         settings = (*settings, ("adversarial.save_adversarials", True))
 
-    from crucibench.cli._evaluation import evaluate, policy_of
+    from crucibench.cli._evaluation import evaluate, load_engine, policy_of
+
+    load_engine()
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Overrides, resolve
 
@@ -199,6 +212,8 @@ def command(
             Path(),
             "command line",
         )
+    if until_decided is not None:
+        defaults["until_decided"] = os.path.relpath(until_decided, base)
     overrides = Overrides(
         defaults={key: value for key, value in defaults.items() if value is not None},
         suites=chosen,

@@ -9,6 +9,7 @@ import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples, find_finished_run
 from crucibench.cli._output import NotePrinter
+from crucibench.report.format import counted
 from crucibench.util.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
     """
     from crucibench.cli._evaluation import show_result
     from crucibench.engine.score.rescore import rescore
-    from crucibench.report.views import write_views
+    from crucibench.report.html import write_views
 
     run, note = find_finished_run(reference, out), NotePrinter(quiet)
     before = _numbers(run)
@@ -48,8 +49,6 @@ def _numbers(run: Run) -> pd.DataFrame | None:
 
 
 def _summary(before: pd.DataFrame | None, after: pd.DataFrame) -> str:
-    from crucibench.report.format import counted
-
     if before is None:
         return f"{counted(len(after), 'number')}, computed again: what was stored could not be read"
     old, new = (

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,237 +18,9 @@ from crucibench.cli._options import (
     require,
 )
 from crucibench.cli._output import (
-    NotePrinter,
-    Table,
-    draw,
     emit,
     fact_table,
-    print_table,
-    record_table,
-    visible,
-    warn,
-    write,
 )
-from crucibench.cli._plan import duration
-from crucibench.util.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from rich.console import Console
-
-    from crucibench.contracts.data import DataCard
-    from crucibench.report.costs import Cost
-    from crucibench.store.cells import CellFile
-    from crucibench.store.run import Run
-
-
-LOG = "log.txt"
-_APART = frozenset({"findings", "comparison", "identity", "numerics", "detail", "format_version"})
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
-
-def cell_view(run: Run, part: str) -> tuple[Any, list[Table]]:
-    """Returns all that is known of a cell: as a document, and as tables."""
-    from crucibench.report.costs import cost_of
-    from crucibench.report.provenance import flat
-
-    cell = find_cell(run, part)
-    cost = cost_of(run, cell.cell)
-    document = {
-        **cell.model_dump(mode="json"), "seconds": cost.seconds, "costs": cost_record(cost),
-    }  # fmt: skip
-    shown = {
-        key: value
-        for key, value in document.items()
-        if key not in _APART | {"seconds", "costs"} and value not in ("", [], {}, None)
-    }
-    shown |= {
-        key: part.digest
-        for key, part in (("identity", cell.identity), ("numerics", cell.numerics))
-        if part
-    }
-    findings = [[str(f.severity), f.code, f.message, f.cell] for f in cell.findings]
-    tables = [
-        fact_table(shown),
-        fact_table(cost_facts(run, cost), "Cost"),
-        Table(title="Findings", columns=("severity", "code", "finding", "from"), rows=findings),
-    ]
-    for title, fields in (
-        ("Comparison fields", cell.comparison),
-        ("Identity", cell.identity.fields if cell.identity else {}),
-        ("Numerics", cell.numerics.fields if cell.numerics else {}),
-    ):
-        tables.append(fact_table(flat(fields), title))
-    if cell.detail:
-        tables.append(Table(title="What it raised", columns=("",), rows=[[cell.detail]],
-                            headless=True))  # fmt: skip
-    return document, [table for table in tables if table.rows]
-
-
-def find_cell(run: Run, part: str) -> CellFile:
-    """Returns a cell by its id, or by a part of it that no other has.
-
-    Raises:
-        InputError: if there is none, or there are several.
-    """
-    from crucibench.util.suggest import unknown
-
-    if part in run.cells:
-        return run.cells[part]
-    fitting = [name for name in run.cells if part in name]
-    if not fitting:
-        raise InputError(unknown("cell", part, run.cells))
-    if len(fitting) > 1:
-        raise InputError(f"cell {part!r} fits several: {', '.join(fitting)}")
-    return run.cells[fitting[0]]
-
-
-def print_log(run: Run, part: str, form: Format) -> None:
-    """Prints what a cell's model and libraries printed; one sentence on stderr if there is nothing.
-
-    Raises:
-        InputError: for a format that is for tables.
-    """
-    if form not in ("table", "json"):
-        raise InputError(f"--log is text: expected --format table or json, got {form}")
-    cell = find_cell(run, part).cell
-    text = log_text(run, cell)
-    if form == "json":
-        emit(form, {"cell": cell, "log": text or None}, ())
-    elif text:
-        write(text)
-    if not text:
-        warn(f"cell {cell} has no log: nothing was printed while it was collected")
-
-
-def log_text(run: Run, cell: str) -> str:
-    """Returns what a cell's model and its libraries printed, or "".
-
-    Colours are left out, the steps of progress bars stand on lines of their own, and whatever else
-    a terminal would obey is written as escapes: a model's output is not to be trusted.
-    """
-    try:
-        content = (run.layout.cell(cell) / LOG).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
-    text = visible(_COLOURS.sub("", content))  # \r is a newline already, as Python reads text
-    return text if not text or text.endswith("\n") else f"{text}\n"
-
-
-_HEADS = {
-    "seconds": "wall", "cpu_seconds": "CPU", "device_seconds": "device", "forwards": "forwards",
-    "backwards": "backwards", "peak_memory": "peak memory", "tasks": "tasks",
-    "attempts": "attempts", "cached": "cached",
-}  # fmt: skip
-_TIMES = frozenset({"seconds", "cpu_seconds", "device_seconds"})
-_LEAST = ("tasks", "attempts", "cached")
-"""What a narrow terminal does not show."""
-_ROOMY = 120
-_ALL = "all"
-
-
-def print_costs(run: Run, form: Format) -> None:
-    """Prints a line a cell and, last, all of them together."""
-    from crucibench.report.costs import costs, total
-
-    found = costs(run)
-    whole = total(found)
-    columns = ("cell", *_HEADS)
-    if form == "json":
-        document = {"run": run.id, "cells": [cost_record(cost) for cost in found], "total": whole}
-        emit(form, document, ())
-    elif form == "csv":
-        lines = [*(cost_record(cost) for cost in found), {**whole, "cell": _ALL}]
-        emit(form, None, [Table(columns, [[line[name] for name in columns] for line in lines])])
-    elif form == "md":
-        rows = [[cost.cell, *_words(cost_record(cost))] for cost in found]
-        rows.append([f"{_ALL} {whole['cells']}", *_words(whole)])
-        emit(form, None, [Table(("cell", *_HEADS.values()), rows, f"Costs of run {run.id}")])
-        for note in _footnotes(run, found, whole):
-            write(f"\n{note}\n")
-    else:
-        draw(lambda target: _draw(run, found, whole, target))
-
-
-def cost_record(cost: Cost) -> dict[str, Any]:
-    """Returns a cost as plain data."""
-    return {name: getattr(cost, name) for name in ("cell", *_HEADS)}
-
-
-def cost_facts(run: Run, cost: Cost) -> dict[str, str]:
-    """Returns a cost as facts; unknown ones have a dash and a reason."""
-    from crucibench.report.costs import no_device_seconds
-
-    words = dict(zip(_HEADS.values(), _words(cost_record(cost)), strict=True))
-    why = no_device_seconds(run, [cost])
-    return words | ({"note": why} if why else {})
-
-
-def _draw(run: Run, found: Sequence[Cost], whole: Mapping[str, Any], target: Console) -> None:
-    from rich.text import Text
-
-    names = [name for name in _HEADS if target.width >= _ROOMY or name not in _LEAST]
-    fold = " " if target.width >= _ROOMY else "\n"
-    rows = []
-    for cost in found:
-        cell = run.cells[cost.cell]
-        label = f"{cell.model} on {cell.data},{fold}{cell.suite}/{cell.scenario}"
-        rows.append([label, *_words(cost_record(cost), names)])
-    rows.append([f"{_ALL} {whole['cells']}", *_words(whole, names)])
-    heads = [_HEADS[name] for name in names]
-    print_table(Table(("cell", *heads), rows, f"Costs of run {run.id}", right=heads), target)
-    notes = _footnotes(run, found, whole)
-    if len(names) < len(_HEADS):
-        hidden = ", ".join(_HEADS[name] for name in _LEAST)
-        notes.append(f"Also {hidden}: in a terminal of {_ROOMY} columns, or with --format csv.")
-    for note in notes:
-        target.print(Text(visible(note), style="dim"))
-
-
-def _words(values: Mapping[str, Any], names: Sequence[str] = tuple(_HEADS)) -> list[str]:
-    return [_word(name, values[name]) for name in names]
-
-
-def _word(name: str, value: Any) -> str:
-    from crucibench.report.format import DASH, show_count
-    from crucibench.util.numbers import size_text
-
-    if value is None:
-        return DASH
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name in _TIMES:
-        return duration(value)
-    return size_text(value) if name == "peak_memory" else show_count(value)
-
-
-def _footnotes(run: Run, found: Sequence[Cost], whole: Mapping[str, Any]) -> list[str]:
-    from crucibench.report.costs import no_device_seconds
-    from crucibench.report.format import DASH
-
-    notes = [
-        "Wall is the time of a cell's tasks, added up over workers and attempts; CPU is that of "
-        "all their threads; forwards and backwards count samples. The last line adds up; its peak "
-        "is the highest."
-    ]
-    idle = sum(cost.seconds is None for cost in found)
-    if idle:
-        notes.append(
-            f"{DASH} in a whole line: the cell asked no model anything. It was computed from other "
-            "cells, or failed before."
-        )
-    asked = whole["cells"] - idle
-    part = {
-        head: whole["known"][name]
-        for name, head in _HEADS.items()
-        if 0 < whole["known"].get(name, asked) < asked and name != "device_seconds"
-    }
-    if part:
-        known = ", ".join(f"{head} of {count}" for head, count in part.items())
-        notes.append(f"Of {asked} cells that asked a model, the last line has {known}.")
-    why = no_device_seconds(run, [cost for cost in found if cost.seconds is not None])
-    return [*notes, *([f"{DASH}: {why}."] if why else [])]
-
 
 _EPILOG = examples(
     "crucibench show latest",
@@ -260,18 +29,6 @@ _EPILOG = examples(
     "crucibench show latest --timeline",
     'crucibench show --data "csv:people.csv?target=income"',
 )
-
-_CELL_COLUMNS = (
-    "cell", "model", "data", "scenario", "status", "verdict", "n", "seconds", "findings", "reason",
-)  # fmt: skip
-_PARITY_COLUMNS = (
-    "second", "first", "data", "agree", "samples", "label_flips", "largest_difference",
-    "suspicion", "reason",
-)  # fmt: skip
-_METRIC_COLUMNS = (
-    "model", "data", "suite", "scenario", "point", "group", "metric", "value", "lower", "upper",
-    "n", "verdict", "reason",
-)  # fmt: skip
 
 
 @click.command(epilog=_EPILOG)
@@ -346,175 +103,36 @@ def command(
     require("--metrics", metrics, {"--where": filters})
     require("--cell", cell, {"--log": log})
 
-    if data is not None and ":" in data:
-        from crucibench.report.provenance import card_facts
+    from crucibench.cli import _show as views
+    from crucibench.report.facts import card_facts, flat
 
-        card = _opened(data, quiet)
+    if data is not None and ":" in data:
+        card = views.opened(data, quiet)
         emit(form, card.as_dict(), [fact_table(card_facts(card), card.name)])
         return 0
 
     run = find_any_run(reference, out)
     if (spec and form == "table") or timeline or costs or log:
-        _print(run, form, spec=spec, timeline=timeline, costs=costs, cell=cell)
-        return 0
+        return views.print_whole(
+            run, form, quiet=quiet, spec=spec, timeline=timeline, costs=costs, cell=cell
+        )
     if metrics:
-        document, tables = _metrics(run, filters, long=form in {"json", "csv"})
+        document, tables = views.metrics_view(run, filters, long=form in {"json", "csv"})
     elif cell is not None:
-        document, tables = cell_view(run, cell)
+        document, tables = views.cell_view(run, cell)
     elif model is not None:
-        document, tables = _model(run, model)
+        document, tables = views.model_view(run, model)
     elif data is not None:
-        document, tables = _data(run, data)
+        document, tables = views.data_view(run, data)
     elif env or spec:
-        from crucibench.report.provenance import flat
-
         document = dict(run.environment if env else run.spec)
         tables = [fact_table(flat(document))]
     elif form == "table" and not everything:
-        _print_summary(run, policy_file, quiet)
+        views.print_summary(run, policy_file, quiet)
         return 0
     else:
-        document, tables = _run(run, cells_first=form == "csv")
+        document, tables = views.run_view(run, cells_first=form == "csv")
     emit(form, document, tables)
     if everything and form == "table":
-        _print_numbers(run)
+        views.print_numbers(run)
     return 0
-
-
-def _print_summary(run: Run, policy_file: Path | None, quiet: bool) -> None:
-    from crucibench.cli._evaluation import policy_of, print_scorecard
-    from crucibench.report.terminal import print_findings
-
-    print_scorecard(run, policy_of(policy_file))
-    draw(lambda target: print_findings(target, run, notes=False))
-    note = NotePrinter(quiet)
-    if not run.finished:
-        note("the run is not finished: the same command resumes it")
-    if not run.packed:
-        report = run.layout.report
-        note(f"report: {report}" if report.is_file() else f"folder: {run.root}")
-
-
-def _print_numbers(run: Run) -> None:
-    from crucibench.report.leaderboard import leaderboard
-    from crucibench.report.terminal import print_leaderboard
-
-    board = leaderboard([run])
-    draw(lambda target: print_leaderboard(target, board))
-
-
-def _print(
-    run: Run, form: Format, *, spec: bool, timeline: bool, costs: bool, cell: str | None
-) -> None:
-    """Prints what is more than tables; without any of them, the log of `cell`."""
-    if spec:
-        write(run.layout.spec.read_text(encoding="utf-8"))
-    elif timeline:
-        from crucibench.cli._timeline import print_timeline
-
-        print_timeline(run, form)
-    elif costs:
-        print_costs(run, form)
-    elif cell is not None:
-        print_log(run, cell, form)
-
-
-def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
-    from crucibench.comparing.run_parity import pairs_of
-    from crucibench.report.costs import cost_of
-    from crucibench.report.show import show_cells, show_run
-
-    cells = [{**row, "seconds": cost_of(run, row["cell"]).seconds} for row in show_cells(run)]
-    models = [{"data": data, **info.as_dict()} for (_, data), info in run.models.items()]
-    # What a bundle is unpacked into is gone when this is read.
-    folder = None if run.packed else str(run.root)
-    document: dict[str, Any] = {
-        "run": run.id, "folder": folder, "finished": run.finished, "spec": run.spec,
-        "models": models, "data": [card.as_dict() for card in run.cards.values()], "cells": cells,
-    }  # fmt: skip
-    pairs = pairs_of(run)
-    if pairs:
-        document["parity"] = [pair.as_dict() for pair in pairs]
-    parity = [record_table("Parity", document["parity"], _PARITY_COLUMNS)] if pairs else []
-    rows = [[row[name] for name in _CELL_COLUMNS] for row in cells]
-    tables = [
-        fact_table(
-            {**show_run(run), "finished": "yes" if run.finished else "no: the same command resumes",
-             **({"folder": folder} if folder else {})}
-        ),
-        record_table("Models", models, ("name", "data", "uri", "capabilities")),
-        record_table(
-            "Data", document["data"], ("name", "uri", "counts", "target", "groups", "licence")
-        ),
-        *parity,
-        Table(
-            title="Cells", columns=_CELL_COLUMNS, rows=rows, folds={"cell": 30, "reason": 30},
-            spare=("model", "data", "scenario", "findings", "seconds"),
-        ),
-    ]  # fmt: skip
-    return document, [tables[-1]] if cells_first else tables
-
-
-def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
-    from crucibench.report.dependencies import dependencies, dependency_rows
-    from crucibench.report.show import show_model
-
-    found = show_model(run, name)
-    depends = dependencies(run, name)
-    title, rows = dependency_rows(depends)
-    document = [
-        {"data": data, **info.as_dict(), "depends_on": depends}
-        for (model, data), info in run.models.items()
-        if model == name
-    ]
-    tables = [fact_table(entry, f"{name} on {data}") for data, entry in found.items()]
-    return document, [*tables, Table(("kind", "name", "digest"), rows, title, headless=True)]
-
-
-def _data(run: Run, name: str) -> tuple[Any, list[Table]]:
-    from crucibench.report.show import show_data
-
-    shown = show_data(run, name)  # says which there are if there is none of that name
-    return run.cards[name].as_dict(), [fact_table(shown, name)]
-
-
-def _opened(text: str, quiet: bool) -> DataCard:
-    """Opens a data set and returns its card."""
-    from crucibench import registry
-    from crucibench.api import named_entry
-    from crucibench.contracts.source import DataOpening
-    from crucibench.contracts.uri import parse_uri
-    from crucibench.data.evalset import open_data
-    from crucibench.util.folders import cache_folder
-
-    entry = named_entry(text)
-    name, uri = entry["name"], parse_uri(entry["uri"])
-    source = registry.sources().get(uri.scheme)
-    NotePrinter(quiet)(f"reading {name}")
-    opening = DataOpening(name=name, uri=uri, base=Path.cwd(), scratch=cache_folder())
-    return open_data(source(), opening).card
-
-
-def _metrics(run: Run, filters: Sequence[str], *, long: bool) -> tuple[Any, list[Table]]:
-
-    frame = _filtered(run.metrics(), filters)
-    names = list(frame.columns) if long else list(_METRIC_COLUMNS)
-    values = frame[names].astype(object).where(frame[names].notna(), None)
-    rows = values.to_numpy().tolist()
-    return values.to_dict("records"), [Table(columns=names, rows=rows)]
-
-
-def _filtered(frame: pd.DataFrame, filters: Sequence[str]) -> pd.DataFrame:
-    from fnmatch import fnmatchcase
-
-    from crucibench.util.suggest import unknown
-
-    for text in filters:
-        name, equals, pattern = text.partition("=")
-        if not equals:
-            raise InputError(f"--where {text!r}: expected COLUMN=PATTERN")
-        if name not in frame.columns:
-            raise InputError(f"--where: {unknown('column', name, frame.columns)}")
-        fits = [fnmatchcase(str(value), pattern) for value in frame[name].fillna("")]
-        frame = frame.loc[fits]
-    return frame

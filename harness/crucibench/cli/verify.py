@@ -20,6 +20,7 @@ from crucibench.cli._options import (
     find_finished_run,
 )
 from crucibench.cli._output import NotePrinter, Table, emit, notes_listener
+from crucibench.report.format import counted
 
 _PARTLY = 3
 """The exit code of a bundle that is sound, and of which cells can't be checked."""
@@ -54,7 +55,6 @@ def command(*, reference: str, with_model: bool, out: Path, form: Format, quiet:
     read.
     """
     from crucibench.integrity.verify import verify
-    from crucibench.report.format import counted
 
     run, note = find_finished_run(reference, out), NotePrinter(quiet)
     differences = verify(run)
@@ -86,7 +86,6 @@ def command(*, reference: str, with_model: bool, out: Path, form: Format, quiet:
 def _note_bundle(run: Run, note: NotePrinter) -> int:
     """Says what a bundle can't show for want of what was left out, and counts cells unchecked."""
     from crucibench.integrity.rescoring import unscored
-    from crucibench.report.format import counted
     from crucibench.store.bundle import BundleRun
 
     if not isinstance(run, BundleRun):
@@ -102,7 +101,6 @@ def _note_bundle(run: Run, note: NotePrinter) -> int:
 def _ask_again(run: Run, note: NotePrinter) -> list[str]:
     """Asks the models again, says what came of it, and returns the differences."""
     from crucibench.engine.ask_again import ask_again
-    from crucibench.report.format import counted
     from crucibench.util.folders import cache_folder
 
     # What models print is no data of ours.

@@ -23,7 +23,7 @@ from crucibench.contracts.statistic import (
     TableMetric,
 )
 from crucibench.metrics.forms import as_rows, counted, evaluate
-from crucibench.metrics.scoring import COMPOSED_UP_TO, linear, share_bounds
+from crucibench.metrics.scoring import COMPOSED_UP_TO, cost_of, linear, share_bounds
 from crucibench.stats import (
     Interval,
     PairedDifference,
@@ -349,14 +349,12 @@ def _resampled(pair: FormPair, values: Values) -> Resampled:
     first, second = pair.baseline, pair.candidate
     influences = None
     bias: Bias = "none"
-    cost = 1
+    n = len(first.targets) if isinstance(first, TableMetric) else 1
+    cost = max(cost_of(first, n), cost_of(second, n))
     if isinstance(first, RowMetric) and isinstance(second, RowMetric):
         if first.influence is not None and second.influence is not None:
             influences = (second.influence, first.influence)
         bias = first.bias if second.bias == "none" else second.bias
-        cost = max(first.cost, second.cost)
-    if isinstance(first, TableMetric):
-        cost += first.classes**2 // len(first.targets)
     together = linear(first) and linear(second)
     return Resampled(as_rows(second), as_rows(first), new - old, influences, bias, together, cost)
 

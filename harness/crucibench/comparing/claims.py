@@ -19,8 +19,10 @@ import numpy as np
 from crucibench.comparing.baselines import BaselineNumber, Baselines
 from crucibench.comparing.cell_pairs import ComparedSide
 from crucibench.comparing.power import n_needed
+from crucibench.comparing.recipes import contenders_of
 from crucibench.comparing.results import MetricDifference
 from crucibench.comparing.runs import compare_models, headline_places
+from crucibench.contracts.rows import RECIPE
 from crucibench.contracts.verdict import Verdict
 from crucibench.stats import holm
 from crucibench.store.documents import read_document
@@ -34,7 +36,8 @@ _Found = tuple[str, str, str, MetricDifference]
 LEVEL = 0.95
 """Of the intervals; claims are made at one minus this, after correction."""
 
-_FORMAT = 2
+_FORMAT = 3
+_MIXED = "a recipe is not compared with one training"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,11 +169,13 @@ def claims_of(run: Run) -> Claims:
 
 
 def make_claims(run: Run) -> Claims:
-    """Compares every two models of a run in its suites' headline numbers.
+    """Compares every two models of a run in its suites' headline numbers, and every two recipes.
 
     One family holds every test of the run: Holm's correction goes over all pairs of models and all
     columns of all data sets.
     """
+    if run.stopped_early:
+        return Claims(note="the run asked until its policy was decided, and only its gate compares")
     places = headline_places(run)
     rows = _usable(run)
     found: list[_Found] = []
@@ -190,10 +195,14 @@ def make_claims(run: Run) -> Claims:
                 if rows.get((data, name, _place(one.difference))) == ""
                 and one.difference.p is not None
             ]
-            for first, second in combinations(names, 2):
+            contenders = contenders_of(run, data)
+            for first, second in combinations(contenders, 2):
                 shared = []
+                both = (*contenders[first], *contenders[second])
+                mixed = first.endswith(RECIPE) != second.endswith(RECIPE)
                 for place in places:
-                    reasons = [rows.get((data, name, place)) for name in (first, second)]
+                    reasons = [rows.get((data, name, place)) for name in both]
+                    reasons += [_MIXED] if mixed and None not in reasons else []
                     if any(reasons):
                         reason = next(filter(None, reasons))
                         untested.append(

@@ -1,4 +1,4 @@
-"""Two recipes compared: paired by sample and, where both sides used the same seeds, by seed."""
+"""Two recipes compared: paired by sample and, where both sides used a seed, by seed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from crucibench.contracts.scenario import Timed
 from crucibench.contracts.verdict import Verdict
 from crucibench.metrics.scoring import cluster_codes
 from crucibench.stats.two_way import METHOD, TwoSources, difference_of_recipes, two_way
+
+FEWEST_SHARED = 3
+"""Fewer shared seeds, of more trainings, show too badly how far pairs differ: none is paired."""
 
 FEW = "a recipe is compared by two trainings or more a side, got {} and {}"
 
@@ -89,7 +92,6 @@ class RecipePairs:
             if not self.how.wants(address) or not any(key in numbers for numbers in old[1]):
                 continue
             sides = [crossed(*of, key, options, stream) for of in (old, new)]
-            of_seeds = was.recipe.seeds, now.recipe.seeds
             difference = MetricDifference(
                 address=address, data=now.recipe.data, direction=infos[key[0]].direction,
                 baseline=None, candidate=None, delta=None, interval=None, standard_error=None,
@@ -100,16 +102,15 @@ class RecipePairs:
                 reason = next(side for side in sides if isinstance(side, str))
                 yield replace(difference, reason=reason)
             else:
-                by_seed = None not in of_seeds and of_seeds[0] == of_seeds[1]
-                yield self._measured(difference, (sides[0], sides[1]), pair, by_seed=by_seed)
+                found = (sides[0], sides[1])
+                yield self._measured(difference, found, pair, (was.recipe, now.recipe))
 
     def _measured(
         self,
         difference: MetricDifference,
         sides: tuple[Crossed, Crossed],
         pair: CellPair,
-        *,
-        by_seed: bool,
+        recipes: tuple[Recipe, Recipe],
     ) -> MetricDifference:
         samples = [side.samples for side in sides]
         paired = pair.paired(*samples)
@@ -134,11 +135,17 @@ class RecipePairs:
                 difference, baseline=values[0], candidate=values[1], delta=values[1] - values[0],
                 n=n, reason=reason,
             )  # fmt: skip
-        delta, sources = difference_of_recipes(was, now, paired=by_seed)
+        first, second = _shared(*recipes)
+        shared, by_seed = len(first), len(first) == len(was) == len(now)
+        was, now = (
+            np.concatenate([table[rows], np.delete(table, rows, axis=0)])
+            for table, rows in ((was, first), (now, second))
+        )
+        delta, sources = difference_of_recipes(was, now, shared=shared)
         level = self.how.settings.level
         spread = _spread(was, now, sources, by_seed=by_seed)
         interval = sources.interval(delta, level)
-        seeds = ", paired by seed" if by_seed else ""
+        seeds = f", {'' if by_seed else f'{shared} '}paired by seed" if shared else ""
         p = sources.p(delta)
         return replace(
             difference, baseline=values[0], candidate=values[1], delta=delta, interval=interval,
@@ -152,6 +159,15 @@ class RecipePairs:
         file = cell.files[0]
         address = Address(file.model, file.suite, file.scenario, key[1], key[0], key[2])
         return (file.data, str(address)) in side.side.biased
+
+
+def _shared(was: Recipe, now: Recipe) -> tuple[list[int], list[int]]:
+    """Returns which trainings of both were made with the same seeds, in one order."""
+    old, new = was.seeds or (), now.seeds or ()
+    both = sorted({*old} & {*new})
+    if len(both) < FEWEST_SHARED and not len(both) == len(old) == len(new):
+        return [], []
+    return [old.index(seed) for seed in both], [new.index(seed) for seed in both]
 
 
 def _spread(

@@ -110,6 +110,27 @@ def recipes_of(run: Run) -> dict[tuple[str, str], Recipe]:
     return {(recipe.model, recipe.data): recipe for recipe in found}
 
 
+def contenders_of(run: Run, data: str) -> dict[str, tuple[str, ...]]:
+    """Returns what is compared on a data set: models, and recipes in place of their trainings.
+
+    By the name of each, ``@recipe`` with a recipe's, the models behind it. A recipe of one training
+    is that model.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    of_recipe = {
+        model.name: recipe
+        for recipe in recipes_of(run).values()
+        if recipe.data == data and len(recipe.trainings) > 1
+        for model in recipe.trainings
+    }
+    for name, of in run.models:
+        if of == data:
+            recipe = of_recipe.get(name)
+            label = name if recipe is None else recipe.model
+            found[label] = (*found.get(label, ()), name)
+    return found
+
+
 def _order(model: ModelInfo) -> tuple[float, str]:
     return (math.inf if model.seed is None else model.seed, model.name)
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from crucibench.contracts.statistic import Bias, Influence, Statistic
+from crucibench.metrics.scoring import MOST_GROUPS, jackknife_groups
 from crucibench.stats import (
     Interval,
     PairedDifference,
     StatisticPair,
-    SumStatistic,
     WeightedStatistic,
     paired_bootstrap_many,
     paired_jackknife_many,
@@ -26,13 +26,7 @@ from crucibench.stats import (
 from crucibench.stats.bootstrap import MIN_UNITS
 from crucibench.stats.paired import difference_from
 from crucibench.stats.replicates import ReplicateSummary, summarise
-
-BOOTSTRAP_UP_TO = 100_000
-"""Largest n x cost that is bootstrapped."""
-
-_GROUP_WORK = 4 * 10**7
-"""Samples x cost x groups that a jackknife should keep to, within the numbers of groups below."""
-_FEWEST_GROUPS, _MOST_GROUPS = 20, 200
+from crucibench.stats.weighted import difference
 
 _FEW = 5
 """Replicates beyond 0 on one side that are too few for a p-value."""
@@ -85,43 +79,37 @@ def resampled_differences(
 ) -> dict[str, PairedDifference]:
     """Returns candidate minus baseline of several numbers; draws serve them all.
 
-    Up to 100,000 samples (times the number's cost) the paired bootstrap with percentile intervals;
+    The paired bootstrap with percentile intervals;
     differences of models that agree on most samples are so lumpy that BCa's acceleration is noise
     (with 200 samples its 95 % intervals of equal models' AURC and log loss left 0 out in 9 to 12 %
     of simulations, percentile ones in 1 to 8 %). Of a number that noise shifts up the interval is
     the basic one (Davison and Hinkley 1997, section 5.2.1), which turns the shift of the replicates
     back; of one that is corrected for it, what either covers, and the larger of both p-values.
 
-    Beyond, and of numbers that are `linear`, the asymptotic form of the influence function where
-    there is one (Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans, chapter 6:
-    the infinitesimal jackknife), else the delete-a-group jackknife.
+    Of numbers that are `linear`, the asymptotic form of the influence function (Efron 1982, The
+    Jackknife, the Bootstrap and Other Resampling Plans, chapter 6: the infinitesimal jackknife).
+    Beyond 100,000 samples (times the number's cost), what is no function of sums by this, too,
+    where it has one, else by the delete-a-group jackknife.
     """
-    large = {
-        name for name, one in asked.items()
-        if _two_units(n, clusters)
-        and (n * one.cost > BOOTSTRAP_UP_TO or (one.linear and clusters is None))
-    }  # fmt: skip
+    two = n > 1 if clusters is None else bool((clusters != clusters[0]).any())
     found: dict[str, PairedDifference] = {}
     bootstrapped: dict[str, StatisticPair] = {}
     biased: dict[str, Resampled] = {}
-    summed: dict[str, StatisticPair] = {}
     for name, one in asked.items():
         pair = (one.candidate, one.baseline)
-        if name not in large:
-            if one.bias == "none":
-                bootstrapped[name] = pair
-            else:
-                biased[name] = one
-        elif isinstance(one.candidate, SumStatistic) and isinstance(one.baseline, SumStatistic):
-            summed[name] = pair
+        groups = jackknife_groups(difference(*pair), n, one.cost) if two else None
+        if two and one.linear and clusters is None:
+            found[name] = _at_large(one, groups or MOST_GROUPS, n, clusters, settings)
+        elif groups is not None:
+            found[name] = _at_large(one, groups, n, clusters, settings)
+        elif one.bias == "none":
+            bootstrapped[name] = pair
         else:
-            found[name] = _at_large(one, n, clusters, settings)
+            biased[name] = one
     if bootstrapped:
         found |= _bootstrap(bootstrapped, n, clusters, settings)
     if biased:
         found |= _turned(biased, n, clusters, settings)
-    if summed:
-        found |= _jackknife(summed, _MOST_GROUPS, n, clusters, settings)
     return found
 
 
@@ -237,28 +225,21 @@ def _wider(basic: PairedDifference, percentile: PairedDifference) -> PairedDiffe
 
 
 def _at_large(
-    one: Resampled, n: int, clusters: NDArray[np.int64] | None, how: ResamplingSettings
+    one: Resampled,
+    groups: int,
+    n: int,
+    clusters: NDArray[np.int64] | None,
+    how: ResamplingSettings,
 ) -> PairedDifference:
     if one.influences is not None:
         candidate, baseline = (influence() for influence in one.influences)
         if candidate is not None and baseline is not None:
             return _asymptotic(one.estimate, candidate - baseline, clusters, how.level)
-    groups = min(_MOST_GROUPS, max(_FEWEST_GROUPS, _GROUP_WORK // (n * one.cost)))
-    pairs = {"difference": (one.candidate, one.baseline)}
-    return _jackknife(pairs, groups, n, clusters, how)["difference"]
-
-
-def _jackknife(
-    pairs: Mapping[str, StatisticPair],
-    groups: int,
-    n: int,
-    clusters: NDArray[np.int64] | None,
-    how: ResamplingSettings,
-) -> dict[str, PairedDifference]:
-    return paired_jackknife_many(
-        pairs, n, level=how.level, groups=groups, seed=how.seed, stream=how.stream,
-        clusters=clusters,
+    found = paired_jackknife_many(
+        {"difference": (one.candidate, one.baseline)}, n, level=how.level, groups=groups,
+        seed=how.seed, stream=how.stream, clusters=clusters,
     )  # fmt: skip
+    return found["difference"]
 
 
 def _asymptotic(
@@ -289,7 +270,3 @@ def _asymptotic(
     p_value = 2.0 * float(stdtr(units - 1, -abs(estimate) / error))
     interval = Interval(estimate - half, estimate + half, level, method)
     return PairedDifference(estimate, interval, error, p_value, method)
-
-
-def _two_units(n: int, clusters: NDArray[np.int64] | None) -> bool:
-    return n > 1 if clusters is None else bool((clusters != clusters[0]).any())

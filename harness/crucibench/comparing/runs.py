@@ -15,9 +15,9 @@ from crucibench.comparing.results import Comparison, MetricDifference, Refusal
 from crucibench.contracts.rows import RECIPE, parse_address
 from crucibench.stats import holm
 from crucibench.store.cells import CellFile
+from crucibench.store.manifest import require_unchanged
 from crucibench.store.pack import opened_together
 from crucibench.store.run import Run
-from crucibench.store.stats import require_unchanged
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 
@@ -69,6 +69,12 @@ def compare_runs(
             recipes.compare(partner, name, models_of.data(), found)
         else:
             models_of.compare(found)
+    found.notes.extend(
+        f"run {run.id} asked until its policy was decided: intervals and p-values are those of a "
+        "number of samples that was fixed, and too sure"
+        for run in {baseline.root: baseline, candidate.root: candidate}.values()
+        if run.stopped_early
+    )
     primary = {place for run in (baseline, candidate) for place in headline_places(run)}
     if found.code:
         found.notes.append(found.code_sentence)
@@ -78,7 +84,7 @@ def compare_runs(
 def compare_models(
     side: ComparedSide, data: str, pair: tuple[str, str], places: Collection[str], *, level: float
 ) -> list[MetricDifference]:
-    """Compares two models of one run on one data set, in some numbers, uncorrected.
+    """Compares two models, or recipes, of one run on one data set, in some numbers, uncorrected.
 
     Args:
         side: the run.
@@ -94,6 +100,10 @@ def compare_models(
         settings=ResamplingSettings(level=level),
         metrics=tuple(escape(str(one)) for one in addresses),
     )
+    if pair[1].endswith(RECIPE):
+        among = Comparison()
+        RecipePairs(side, side, how).compare(*pair, {}, among)
+        return [one for one in among.differences if one.data == data]
     was, now = side.cells(pair[0]), side.cells(pair[1])
     found: list[MetricDifference] = []
     for key in ((data, cell) for cell in sorted(cells)):

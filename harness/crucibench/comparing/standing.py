@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -12,11 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import erfc
 
-from crucibench.comparing.resampled import BOOTSTRAP_UP_TO, ResamplingSettings
-from crucibench.contracts.statistic import Form, Share
+from crucibench.comparing.resampled import ResamplingSettings
+from crucibench.contracts.statistic import Form, Share, Statistic, Sums
 from crucibench.metrics.forms import as_rows, counted, evaluate
-from crucibench.stats import SumStatistic, WeightedStatistic, mcnemar_exact, replicates_of
+from crucibench.metrics.scoring import BOOTSTRAP_UP_TO
+from crucibench.stats import WeightedStatistic, mcnemar_exact, replicates_of
 from crucibench.stats.bootstrap import MIN_UNITS
+from crucibench.stats.weighted import sums_of
 
 Floats = NDArray[np.float64]
 
@@ -164,11 +166,15 @@ class _Rows:
         """Returns a statistic of these samples as one of all."""
         if self._whole:
             return own
-        if isinstance(own, SumStatistic):
-            columns = np.zeros((len(own.columns), self._n))
-            columns[:, self._rows] = own.columns
-            return SumStatistic(columns, own.finish)
-        return lambda weights: own(self._of(weights))
+        sums = sums_of(own)
+
+        def among() -> Sums | None:
+            if sums is None:
+                return None
+            by_group = sums.by_group
+            return replace(sums, by_group=lambda codes, groups: by_group(codes[self._rows], groups))
+
+        return Statistic(n=self._n, compute=lambda weights: own(self._of(weights)), sums=among)
 
     def _of(self, weights: Floats) -> Floats:
         # All models of all columns ask for the same block, one after the other.

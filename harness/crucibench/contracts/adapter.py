@@ -23,7 +23,7 @@ from crucibench.util.http.limits import Remote
 if TYPE_CHECKING:
     import torch
 
-    from crucibench.contracts.tree import Tree
+    from crucibench.contracts.tree import Forest, Linear, Tree
 
 Request = frozenset[str]
 """What a pass asks for: any of ``scores``, ``values``, ``labels``, ``features``."""
@@ -334,6 +334,14 @@ class Adapter(ABC):
             InputError: if it is something else.
         """
         raise InputError(f"{type(self).__name__} is no single decision tree")
+
+    def formula(self) -> Forest | Linear:
+        """Returns what the model computes, of images flattened or rows of numbers, in closed form.
+
+        Raises:
+            InputError: if it is neither trees nor linear, or how is not known; it says what it is.
+        """
+        raise InputError(f"{type(self).__name__} tells no formula of its models")
 
     def with_variant(self, name: str) -> Adapter:
         """Returns another form of the model, e.g. ``bf16``.

@@ -11,7 +11,7 @@ A spec names it under ``suites: {adversarial: {attacks: [my-attack]}}``. Nothing
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -23,8 +23,6 @@ from crucibench.contracts.capability import Capability
 from crucibench.util.registry import Catalogue
 
 if TYPE_CHECKING:
-    import torch
-
     from crucibench.util.draws import Draws
 
 Norm = Literal["linf", "l2", "words"]
@@ -67,103 +65,26 @@ class Space(Protocol):
         """Returns how far allowed points are from their samples, (k,)."""
 
 
-class Questions(Protocol):
-    """Asks the model within each sample's budget, and keeps the nearest example.
-
-    Attributes:
-        space: where points may lie.
-        queries: questions asked about each sample, shape (n,).
-        best: the nearest point that the model gets wrong, (n, d); the sample itself without one.
-        distance: of it, shape (n,); infinity without one.
-    """
-
-    @property
-    def space(self) -> Space: ...
-    @property
-    def queries(self) -> Ints: ...
-    @property
-    def best(self) -> Floats: ...
-    @property
-    def distance(self) -> Floats: ...
-
-    @property
-    def left(self) -> NDArray[np.bool_]:
-        """Whether anything is left to ask about each sample: budget, and a radius to reach."""
-
-    def lead(self, rows: Ints, points: Floats) -> Floats:
-        """Returns how far the best wrong class leads over the true one at points (k, d), (k,).
-
-        Above 0 where the model is wrong; 1 or -1 where labels alone are seen; -infinity for what
-        the budget leaves out.
-        """
-
-
-class Oracle(Protocol):
-    """A model of images under attack, with the random numbers that go with it."""
-
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Returns logits (m, K) of images (m, C, H, W), without a graph."""
-
-    def gradient(
-        self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Returns logits (m, K), losses (m,) and the losses' gradient by `x`."""
-
-
-class Points(Protocol):
-    """Images that the model gets right, and how far each may be moved.
-
-    Attributes:
-        x: in [0, 1], shape (m, C, H, W), on the model's device.
-        y: true classes, shape (m,).
-        eps: the radius of each ball, shape (m,); an attack that looks for the nearest example may
-            stop as soon as one lies within.
-        ids: sample ids, which key all draws.
-        norm: of the ball.
-    """
-
-    @property
-    def x(self) -> torch.Tensor: ...
-    @property
-    def y(self) -> torch.Tensor: ...
-    @property
-    def eps(self) -> torch.Tensor: ...
-    @property
-    def ids(self) -> tuple[str, ...]: ...
-    @property
-    def norm(self) -> Norm: ...
-
-
-class Budget(Protocol):
-    """What an attack may spend: see the fields of a threat model."""
-
-    @property
-    def steps(self) -> int: ...
-    @property
-    def restarts(self) -> int: ...
-    @property
-    def targets(self) -> int: ...
-    @property
-    def queries(self) -> int: ...
-    @property
-    def eot(self) -> int: ...
-
-
 @dataclass(frozen=True)
 class Ball:
     """What an attack on images by gradients or scores is given.
 
     Attributes:
-        oracle: the model.
-        points: images and their radii.
-        budget: what may be spent.
+        oracle: the model: ``logits(x)`` gives logits (m, K) of images (m, C, H, W), without a
+            graph; ``gradient(x, loss)`` logits, losses (m,) and the losses' gradient by x, for a
+            loss of logits.
+        points: images that the model gets right: ``x`` (m, C, H, W) in [0, 1] on its device, true
+            classes ``y`` (m,), radii ``eps`` (m,) (one that looks for the nearest example may stop
+            as soon as it lies within), ``ids``, which key all draws, and the ball's ``norm``.
+        budget: what may be spent: ``steps``, ``restarts``, ``targets``, ``queries`` and ``eot``, as
+            a threat model has them.
         start: where to begin, shape as ``points.x``; at random if None.
         radius: the radius in full precision where all points have one.
     """
 
     oracle: Any
     points: Any
-    budget: Budget
+    budget: Any
     start: Any = None
     radius: float | None = None
 
@@ -173,7 +94,12 @@ class Search:
     """What an attack on labels is given, and every attack on rows of tables.
 
     Attributes:
-        questions: asks, and keeps what is found: the attack returns nothing else.
+        questions: asks within each sample's budget, and keeps the nearest example: the attack
+            returns nothing else. ``lead(rows, points)`` says how far the best wrong class leads
+            over the true one at points (k, d): above 0 where the model is wrong, 1 or -1 where
+            labels alone are seen, -infinity for what the budget leaves out; ``left`` (n,), whether
+            anything is left to ask; ``space``, a `Space`; ``queries``, ``best`` (n, d) and
+            ``distance`` (n,; infinity without an example) what there is so far.
         ids: of the samples, which key all draws.
         draws: likewise.
         radii: of the grid, ascending, above 0.

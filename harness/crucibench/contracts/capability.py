@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from crucibench.contracts.task import Modality, task_kinds
 from crucibench.util.errors import InputError
-from crucibench.util.open_names import OpenName
+from crucibench.util.registry import OpenName
 
 
 class Capability(OpenName):
@@ -31,6 +31,8 @@ class Capability(OpenName):
     MISSING_VALUES: ClassVar[Capability]
     ANY_INPUT: ClassVar[Capability]
     TREE: ClassVar[Capability]
+    TEXTS: ClassVar[Capability]
+    LOGLIKELIHOODS: ClassVar[Capability]
 
     @classmethod
     def added(cls) -> Iterable[str]:
@@ -54,6 +56,8 @@ Capability.EMBEDDINGS = Capability.declare("embeddings")
 Capability.MISSING_VALUES = Capability.declare("missing-values")
 Capability.ANY_INPUT = Capability.declare("any-input")
 Capability.TREE = Capability.declare("tree")
+Capability.TEXTS = Capability.declare("texts")
+Capability.LOGLIKELIHOODS = Capability.declare("loglikelihoods")
 
 
 ScoreKind = Literal["logits", "probabilities"]

@@ -45,6 +45,8 @@ class DataCard:
         notes: what a reader must know, one sentence each.
         unlabelled: the roles that have no targets: those of their samples are -1 for
             classification and NaN for regression.
+        block: how many samples of the role test are asked at a time, in the order of content
+            hashes, until a policy is decided; 0 for all at once, in the order of the data.
         role_fingerprints: the roles that are data sets of their own (`SuiteConfig.data_sets`),
             each with its fingerprint: `fingerprint` leaves them out, so that cells that don't
             read them stay what they are.
@@ -69,10 +71,13 @@ class DataCard:
     notes: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
     role_fingerprints: Mapping[str, str] = field(default_factory=dict)
+    block: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain data, as it is stored."""
         data = dict(self.__dict__)
+        if not self.block:
+            del data["block"]
         return data | {
             "task": self.task.as_dict(),
             "features": dict(self.features),

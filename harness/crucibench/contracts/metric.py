@@ -68,6 +68,8 @@ class Metric:
             task one of the positive class, without a group.
         undefined: the reason where the form has no value; ``{}`` stands for the class's name.
         tolerance: how far value and reference may lie apart, for float reasons alone.
+        examples: makes the views that the conformance kit tries it on, where it is none of the
+            bundled kinds of task: frozen dataclasses whose arrays have a row a sample.
     """
 
     info: MetricInfo
@@ -78,6 +80,7 @@ class Metric:
     by_class: bool = False
     undefined: str = ""
     tolerance: float = 1e-9
+    examples: Callable[[], Sequence[Any]] = tuple
 
     @property
     def name(self) -> str:

@@ -76,6 +76,8 @@ class Scenario(ABC):
         shows: whether it can keep examples (`crucibench.contracts.examples`): then `keeps` has
             them, unless the run was asked for none.
         audits: names of the registered audits that `audit` runs, in order.
+        headline_metrics: metric ids, with ``@GROUP``, at the point without a name, that stand for a
+            scenario which its user named, beside `Suite.headline`.
     """
 
     suite: str
@@ -99,6 +101,7 @@ class Scenario(ABC):
     intensive: ClassVar[bool] = False
     shows: ClassVar[bool] = False
     audits: ClassVar[tuple[str, ...]] = ()
+    headline_metrics: ClassVar[tuple[str, ...]] = ()
 
     @property
     def address(self) -> str:
@@ -246,6 +249,11 @@ class Mapped(Scenario):
         None where that is once a point and stage; attacks ask more often. What a plan says of the
         requests to a served model follows from it.
         """
+        return None
+
+    @property
+    def most_probed(self) -> int | None:
+        """How many questions `probe` asks at most; None where it is a batch a point."""
         return None
 
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection | None:

@@ -106,7 +106,7 @@ class RawData:
 
     Attributes:
         roles: a `datasets.Dataset` per role, all of the same columns; of files that were converted
-            to Arrow, a `crucibench.data.mapped_table.MappedTable`, which answers alike.
+            to Arrow, a `crucibench.data.columnar.MappedTable`, which answers alike.
         modality: of one sample.
         inputs: the columns that the model is asked about, in order. An image is one column:
             a `datasets.Image` (encoded), or a fixed-length list of uint8 or float32 in [0, 1]

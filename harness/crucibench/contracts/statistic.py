@@ -93,6 +93,25 @@ def value_of(number: float, n: int, *, reason: str, note: str = "") -> Value:
 
 
 @final
+@dataclass(frozen=True)
+class Sums:
+    """A number as a function of sums over samples: then its interval costs one pass over them.
+
+    Attributes:
+        count: how many sums there are, M.
+        by_group: from each sample's group, (n,) integers from 0, and the number of groups G to the
+            sums of each group, (G, M) float64.
+        value: from sums (B, M) to values (B,), nan where undefined. Of the sums of all samples it
+            is the number itself; of others it may hold fixed what hardly moves, such as the edges
+            of bins.
+    """
+
+    count: int
+    by_group: Callable[[NDArray[np.intp], int], Floats]
+    value: Callable[[Floats], Floats]
+
+
+@final
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Statistic:
     """A metric as a function of row weights, with sorting and gathering done once.
@@ -108,8 +127,7 @@ class Statistic:
         width: floats that `compute` holds for each row of weights, if more than `n`.
         influence: returns the derivative of the value by each weight, at weights of one, shape
             (n,); it sums to 0. None where there is none worth having.
-        without: the values without each of some groups of samples, in one pass over them: from
-            each sample's group, (n,) integers from 0, and their number G to (G,). None to weigh.
+        sums: returns the same as a function of sums over samples, where it is one of few enough.
     """
 
     n: int
@@ -118,7 +136,7 @@ class Statistic:
     note: str = ""
     width: int = 0
     influence: Callable[[], Floats] | None = None
-    without: Callable[[NDArray[np.intp], int], Floats] | None = None
+    sums: Callable[[], Sums | None] | None = None
 
     def __call__(self, weights: ArrayLike) -> Floats:
         """Computes the metric for every row of weights.
@@ -167,12 +185,15 @@ class TableStatistic:
         undefined: says of one table (K, K) why the value is undefined.
         note: says of one table what a reader of the value should know; may be empty.
         samples: maps one table to the number of samples behind the value.
+        of_margins: the same of right answers, samples and predictions by class, (b, K) each, where
+            no other cell matters.
     """
 
     compute: Callable[[Floats], Floats]
     undefined: Callable[[Floats], str]
     note: Callable[[Floats], str] = lambda _: ""
     samples: Callable[[Floats], float] = lambda table: float(table.sum())
+    of_margins: Callable[[Floats, Floats, Floats], Floats] | None = None
 
     def __call__(self, tables: ArrayLike) -> Floats:
         """Computes the metric of every table.
@@ -318,6 +339,7 @@ class RowMetric:
             None; with it, large n costs one pass. That of a `Statistic` need not be given.
         bias: what resampling does to it.
         cost: about how many times a plain mean's time it takes.
+        parts: of how many numbers it is the mean: of each of them a few samples then do.
         extreme: the same as an extreme of means of groups, where it is one.
         closed: returns the interval of a level in closed form, where samples are independent, or
             why there is none.
@@ -333,6 +355,7 @@ class RowMetric:
     influence: Influence | None = None
     bias: Bias = "none"
     cost: int = 1
+    parts: int = 1
     extreme: Extreme | None = None
     closed: Callable[[float], Interval | str] | None = None
     closed_by_cluster: bool = False

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.lists import Column, Lists
 from crucibench.util.errors import CrucibenchError
-from crucibench.util.open_names import OpenName
-from crucibench.util.registry import Catalogue, Registry
+from crucibench.util.registry import Catalogue, OpenName, Registry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,10 +194,6 @@ class TaskKind(ABC):
     @abstractmethod
     def best_answer(self, capabilities: frozenset[str]) -> str:
         """Returns the field to ask for where nothing particular is needed."""
-
-    @abstractmethod
-    def from_array(self, array: NDArray[Any]) -> Answer:
-        """Returns what the one array that a model's forward pass gives means, n rows."""
 
     @abstractmethod
     def prediction(self, answer: Answer) -> Column:

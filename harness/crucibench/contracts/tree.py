@@ -31,3 +31,31 @@ class Tree:
     right: NDArray[np.int64]
     missing_left: NDArray[np.bool_]
     label: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forest:
+    """Trees whose leaves add up to scores: a forest, or boosting.
+
+    Attributes:
+        trees: over the same columns; `Tree.label` is the node itself.
+        scores: what each node of each tree adds to the scores of the data's classes, (nodes, K).
+        base: what they start from, (K,).
+    """
+
+    trees: tuple[Tree, ...]
+    scores: tuple[NDArray[np.float64], ...]
+    base: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """A model whose scores are weight times sample plus bias.
+
+    Attributes:
+        weight: shape (K, d).
+        bias: shape (K,).
+    """
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]

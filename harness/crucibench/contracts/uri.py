@@ -24,13 +24,6 @@ FITTING = {
 """Of files whose name alone says what reads them."""
 
 
-OF_LANGUAGE_MODELS = (
-    "language models are not asked for themselves: give a function that makes scores or labels of "
-    "their answers, python:FILE.py:FUNCTION, or its logged answers, predictions:FILE"
-)
-"""What to do about a model that generates text."""
-
-
 @dataclass(frozen=True)
 class URI:
     """One parsed address.

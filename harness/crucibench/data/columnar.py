@@ -6,15 +6,17 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from crucibench.data.bad_samples import BadSampleTally, refuse
+from crucibench.contracts.source import LeftOut
+from crucibench.data.bad_samples import BadSampleTally, from_plain, plain, refuse
 from crucibench.data.cache import cached_folder, file_digests, require_unchanged
 from crucibench.data.hub import import_datasets
-from crucibench.data.mapped_table import MappedTable, plain_schema
 from crucibench.data.options import ColumnKind
 from crucibench.util import doors
 from crucibench.util.doors import storing
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 3
-"""Of the converted files; 1: first; 2: bad samples are counted; 3: a target of several columns."""
+FORMAT = 4
+"""Of the converted files; 3: a target of several columns; 4: bad samples are counted by role."""
 
 _PIECE_BYTES = 64 << 20
 _PIECE_VALUES = 1000
@@ -40,16 +42,18 @@ class Conversion:
     Attributes:
         folder: where the files go.
         facts: what the source wants to know of them again; plain data.
+        left_out: by role, the samples that are not among its rows; plain data.
     """
 
     folder: Path
     roles: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    left_out: dict[str, Any] = field(default_factory=dict)
 
     def write(
         self, role: str, schema: Any, batches: Iterable[Any], bad: BadSampleTally | None = None
-    ) -> int:
-        """Writes record batches of `schema`, one at a time; returns the number of rows.
+    ) -> None:
+        """Writes record batches of `schema`, one at a time.
 
         Args:
             role: of the rows.
@@ -69,12 +73,11 @@ class Conversion:
             for batch in batches:
                 writer.write(batch)
                 rows += batch.num_rows
+        left_out = LeftOut() if bad is None else bad.left_out()
         if not rows:
-            if bad is not None:
-                left_out = bad.left_out()
-                refuse(left_out, role, left_out.count, "skip")
+            refuse(left_out, role, left_out.count, "skip")
             raise InputError("the data has no rows" if role == "test" else f"{role} has no rows")
-        return rows
+        self.left_out[role] = plain(left_out)
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,13 @@ class Converted:
         roles: a memory-mapped table per role.
         facts: what the source noted.
         key: the digest of its content, or of what its content follows from.
+        left_out: by role, the samples that could not be stored.
     """
 
     roles: Mapping[str, datasets.Dataset | MappedTable]
     facts: Mapping[str, Any]
     key: str
+    left_out: Mapping[str, LeftOut]
 
 
 def convert(
@@ -118,7 +123,9 @@ def convert(
         conversion = Conversion(folder)
         fill(conversion)
         require_unchanged(files, base, digests)
-        content = {"roles": conversion.roles, "facts": conversion.facts}
+        content = {
+            "roles": conversion.roles, "facts": conversion.facts, "left_out": conversion.left_out,
+        }  # fmt: skip
         doors.write_bytes(folder / "content.json", json.dumps(content).encode())
 
     digests = file_digests(files, base) if settings is not None else {}
@@ -130,7 +137,8 @@ def convert(
     roles = {
         role: _opened(folder / f"{number}.arrow") for number, role in enumerate(content["roles"])
     }
-    return Converted(roles, content["facts"], folder.name)
+    left_out = {role: from_plain(left) for role, left in content["left_out"].items()}
+    return Converted(roles, content["facts"], folder.name, left_out)
 
 
 def _opened(path: Path) -> datasets.Dataset | MappedTable:
@@ -255,3 +263,108 @@ def type_family(kind: Any) -> str:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return "text"
     return "time" if pa.types.is_temporal(kind) else str(kind)
+
+
+# Arrow files of plain columns, mapped from disk: importing `datasets` would take 0.4 s.
+
+_NOTED = b"huggingface"
+
+
+def _plain_type(kind: Any) -> Any:
+    """Returns the type in which values of a plain type are kept; None where it isn't plain.
+
+    Plain are numbers, bools, strings, dictionaries of them (their values are kept), and arrays of
+    numbers of one length.
+    """
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_fixed_size_list(kind):
+        inner = kind.value_type
+        return kind if pa.types.is_integer(inner) or pa.types.is_floating(inner) else None
+    plain = (
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+        or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    )  # fmt: skip
+    return kind if plain else None
+
+
+def plain_schema(schema: Any) -> Any:
+    """Returns `schema` with dictionaries as their values; None where a column is not plain.
+
+    What `datasets` notes of a schema (class names, images) is not plain either.
+    """
+    kinds = [_plain_type(field.type) for field in schema]
+    if None in kinds or _NOTED in (schema.metadata or {}):
+        return None
+    fields = [field.with_type(kind) for field, kind in zip(schema, kinds, strict=True)]
+    return pa.schema(fields, schema.metadata)
+
+
+@final
+class MappedTable:
+    """The columns of a mapped Arrow file; answers as a `datasets.Dataset` in the format "arrow".
+
+    Attributes:
+        data: the whole as an Arrow table, whose columns stay on disk.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str] | None = None) -> None:
+        """Maps the file; `columns` are those that it shows."""
+        self._path = path
+        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+            table = stream.read_all()
+        self.data = table if columns is None else table.select(list(columns))
+        self._batches = self.data.to_batches()
+        self._ends = np.cumsum([batch.num_rows for batch in self._batches], dtype=np.int64)
+
+    def __reduce__(self) -> tuple[type[MappedTable], tuple[Path, list[str]]]:
+        return MappedTable, (self._path, self.column_names)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns, in order."""
+        return list(self.data.column_names)
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """The Arrow type of each column."""
+        return {field.name: field.type for field in self.data.schema}
+
+    def select_columns(self, columns: Sequence[str]) -> MappedTable:
+        """Returns the table of some columns."""
+        return MappedTable(self._path, columns)
+
+    def with_format(self, kind: str | None) -> MappedTable:
+        """Returns the table itself: it has one format."""
+        return self
+
+    def __len__(self) -> int:
+        return int(self.data.num_rows)
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> Any:
+        """Returns an Arrow table of some rows, in their order."""
+        if isinstance(rows, slice):
+            first, last, _ = rows.indices(len(self))
+            return self.data.slice(first, max(0, last - first))
+        # Arrow joins all batches before it takes rows of them; only those with rows are touched.
+        rows = np.asarray(rows, dtype=np.int64)
+        numbers = np.searchsorted(self._ends, rows, side="right")
+        order = np.argsort(numbers, kind="stable")
+        pieces = []
+        for number in np.unique(numbers):
+            batch = self._batches[number]
+            start = self._ends[number] - batch.num_rows
+            pieces.append(batch.take(pa.array(rows[numbers == number] - start)))
+        if not pieces:
+            return self.data.slice(0, 0)
+        found = pa.Table.from_batches(pieces)
+        if (np.diff(order) == 1).all():
+            return found
+        back = np.empty(len(order), dtype=np.int64)
+        back[order] = np.arange(len(order))
+        return found.combine_chunks().take(pa.array(back))
+
+    def iter(self, rows: int) -> Iterator[Any]:
+        """Yields Arrow tables of at most `rows` rows."""
+        for first in range(0, len(self), rows):
+            yield self.data.slice(first, rows)

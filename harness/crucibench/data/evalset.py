@@ -19,9 +19,9 @@ from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.data import NO_GROUP, DataCard, EvalSet, Samples
 from crucibench.contracts.source import DataOpening, DataSource, Labels, MainData, RawData
 from crucibench.data.hub import switch_off
-from crucibench.data.index import Index, Rows, as_rows
-from crucibench.data.indexing import build_index
+from crucibench.data.indexing import Index, Rows, as_rows, build_index
 from crucibench.data.modalities import reader_of
+from crucibench.util.draws import order_key
 from crucibench.util.errors import InputError
 
 _TEST = "test"
@@ -176,6 +176,76 @@ class ExtendedEvalSet(EvalSet):
     def _with_groups(self, samples: Samples) -> Samples:
         groups = samples.groups.reindex(columns=list(self.card.groups), fill_value=NO_GROUP)
         return replace(samples, groups=groups)
+
+
+BLOCKS = 64
+"""A data set that is asked in blocks has at most so many, and more than half as many."""
+
+_FEWEST = 16
+
+
+@final
+class InHashOrder(EvalSet):
+    """A data set whose role test comes in the order of content hashes, and is asked in blocks.
+
+    That order has nothing to do with what a model answers, so that the samples asked so far are
+    drawn like all of them.
+    """
+
+    def __init__(self, evalset: EvalSet, seed: int, order: NDArray[np.int64] | None = None) -> None:
+        """Takes an open data set with a role test, and the order of its rows where it is known."""
+        self._evalset, self._seed = evalset, seed
+        if order is None:
+            ids = evalset.samples(_TEST).ids
+            keys = np.array([order_key(seed, name) for name in ids], dtype=np.uint64)
+            order = np.argsort(keys, kind="stable")
+        self._order = order
+        block = max(_FEWEST, 1 << (-(-len(order) // BLOCKS) - 1).bit_length())
+        self.card = replace(evalset.card, block=evalset.card.block or block)
+
+    def first(self, count: int) -> InHashOrder:
+        """Returns the first `count` samples of it, as a data set of its own."""
+        found = InHashOrder(self._evalset, self._seed, self._order[:count])
+        card = self.card
+        samples, whole = found.samples(_TEST), len(self._order)
+        class_counts = dict(card.class_counts)
+        if _TEST in class_counts:
+            present = np.bincount(samples.targets, minlength=len(class_counts[_TEST]))
+            class_counts[_TEST] = present.tolist()
+        note = f"asked in blocks until a policy was decided: {count:,} of {whole:,} samples"
+        found.card = replace(
+            card, counts={**card.counts, _TEST: count}, class_counts=class_counts,
+            notes=(*card.notes, note),
+            ids_digest={role: one for role, one in card.ids_digest.items() if role != _TEST},
+        )  # fmt: skip
+        return found
+
+    @property
+    def bad_samples(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was left out, by role; see `ArrowEvalSet.bad_samples`."""
+        found: Mapping[str, Mapping[str, Any]] = getattr(self._evalset, "bad_samples", {})
+        return found
+
+    def samples(self, role: str) -> Samples:
+        """Returns the sample table of a role, whole: O(n) memory."""
+        samples = self._evalset.samples(role)
+        return samples.take(self._order) if role == _TEST else samples
+
+    def slice(self, role: str, rows: Rows) -> Samples:
+        """Returns the sample table at `rows`, in O(rows) memory."""
+        return self._evalset.slice(role, self._own(role, rows))
+
+    def batch(self, role: str, rows: Rows, spec: InputSpec) -> Batch:
+        """Returns the samples at `rows` in the canonical form that `spec` asks for.
+
+        Raises:
+            InputError: if the data can't be brought into that form.
+        """
+        batch = self._evalset.batch(role, self._own(role, rows), spec)
+        return replace(batch, rows=tuple(as_rows(rows).tolist()))
+
+    def _own(self, role: str, rows: Rows) -> Rows:
+        return self._order[as_rows(rows)] if role == _TEST else rows
 
 
 def conform_to(main: MainData, raw: RawData) -> RawData:

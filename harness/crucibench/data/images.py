@@ -30,9 +30,8 @@ from numpy.typing import NDArray
 from crucibench.contracts.capability import InputSpec
 from crucibench.data.bad_samples import BadSampleError
 from crucibench.util.errors import InputError
-from crucibench.util.untrusted.content import read_content
+from crucibench.util.untrusted.content import RefusedError, read_content
 from crucibench.util.untrusted.images import BYTES_AT_MOST, ImageTooLargeError, open_image
-from crucibench.util.untrusted.refusal import RefusedError
 
 if TYPE_CHECKING:
     import torch

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from crucibench.contracts.data import NO_GROUP
-from crucibench.contracts.lists import is_list, to_arrow
+from crucibench.contracts.data import NO_GROUP, Samples
+from crucibench.contracts.lists import Lists, from_arrow, is_list, to_arrow
 from crucibench.contracts.source import LeftOut, MainData, RawData
+from crucibench.contracts.task import Target, Task, task_kinds
 from crucibench.data import ids
-from crucibench.data.bad_samples import joined, note, plain, refuse
+from crucibench.data.bad_samples import WAY_OUT, BadSampleTally, joined, note, plain, refuse
 from crucibench.data.cache import cached_folder
 from crucibench.data.columnar import arrow_batches, as_text
-from crucibench.data.index import BATCH, FORMAT, Index, open_index
 from crucibench.data.modalities import ModalityReader, RolePass, reader_of
 from crucibench.data.options import listed
 from crucibench.data.subset import choose_test
-from crucibench.data.targets import Targets, read_targets
+from crucibench.tasks.classification.targets import like_classes
+from crucibench.tasks.columns import guess_kind, is_number, shown_rows
 from crucibench.util import doors
 from crucibench.util.doors import storing
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import canonical_json, data_digest
+
+if TYPE_CHECKING:
+    import datasets
 
 _GROUPS_AT_MOST = 50
 
@@ -167,7 +172,7 @@ def _write_index(
     form = reader.form(passes)
     features = reader.features(form)
     unique = {
-        role: np.unique(contents[chosen.origin].digests[chosen.rows])
+        role: _distinct(contents[chosen.origin].digests[chosen.rows])
         for role, chosen in roles.items()
     }
     fingerprint = {
@@ -362,6 +367,14 @@ def _key(raw: RawData) -> str:
     )
 
 
+def _distinct(digests: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+    """Returns the digests that differ, sorted: what `np.unique` finds by hashing, more slowly."""
+    ordered = np.sort(digests)
+    first = np.ones(len(ordered), dtype=np.bool_)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[first]
+
+
 def _require_unique_keys(name: str, role: str, keys: Any) -> None:
     counts = pc.value_counts(keys)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
@@ -406,3 +419,296 @@ def _bytes(column: Any) -> Iterator[bytes]:
         yield from _bytes(column.cast(pa.large_string()))
     else:
         yield np.ascontiguousarray(column.to_numpy()).tobytes()
+
+
+# What the target column asks, and its values as class indices or numbers.
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The target of a data set.
+
+    Attributes:
+        task: what it asks.
+        values: by role: class indices (int64) or numbers (float64); those of bad samples mean
+            nothing.
+        bad: by role: whether a sample has no usable target.
+        left_out: by role: these, counted.
+    """
+
+    task: Task
+    values: Mapping[str, Any]
+    bad: Mapping[str, NDArray[np.bool_]]
+    left_out: Mapping[str, LeftOut]
+
+
+def read_targets(raw: RawData, main: MainData | None = None) -> Targets:
+    """Reads the target column.
+
+    It asks for a class where `raw.kind` or `raw.classes` says so, where its values are no numbers,
+    and where they are whole numbers of at most 20 distinct values; whole numbers beside images and
+    texts are always classes. Else it asks for a number.
+
+    Classes come in this order: as given or as the feature type knows them; numbers by size, those
+    beside images from 0 without a gap; strings by code point; False before True.
+
+    Raises:
+        InputError: if values are missing or not finite and may not be left out, or not covered by
+            the classes, or if there is only one class.
+
+    With `main`, the task is that of the main data set: classes are matched by their names. Without
+    a target column, targets are those of samples without a label.
+    """
+    kind = "" if main is None else main.kind
+    if main is not None and not raw.target:
+        missing = task_kinds().get(kind).unlabelled
+        unlabelled: dict[str, Any] = {
+            role: missing[np.zeros(len(dataset), np.int64)]
+            if isinstance(missing, Lists)
+            else np.full(len(dataset), missing)
+            for role, dataset in raw.roles.items()
+        }
+        bad = {role: np.zeros(len(dataset), dtype=np.bool_) for role, dataset in raw.roles.items()}
+        task = Task(kind=kind, modality=raw.modality, classes=main.classes)
+        return Targets(task, unlabelled, bad, dict.fromkeys(raw.roles, LeftOut()))
+    name = raw.target
+    if raw.labels:
+        known: tuple[str, ...] | None = raw.labels
+    else:
+        feature = next(iter(raw.roles.values())).features[name]
+        known = _names(feature)
+    declared = kind or raw.kind or ("multilabel" if raw.labels else "")
+    lists = bool(declared) and task_kinds().get(declared).list_targets
+    if raw.labels and not lists:
+        raise InputError(f"target {name!r}: {declared} takes one column, task=multilabel several")
+    whole = {
+        role: _flags(dataset, role, raw.labels) if raw.labels else _column(dataset, name, lists)
+        for role, dataset in raw.roles.items()
+    }
+    absent = {
+        role: _absent(name, role, column, unnamed=bool(known), refuse=raw.on_bad_sample == "error")
+        for role, column in whole.items()
+    }
+    # A bad sample's target becomes one that is there: positions and classes stay what they are.
+    columns = {role: _filled(column, absent[role][0]) for role, column in whole.items()}
+    values: Mapping[str, Any]
+    target = Target(name=name, modality=raw.modality, classes=raw.classes, known=known)
+    if main is not None and main.classes and not lists:
+        classes = main.classes
+        own = known or raw.classes
+        target = replace(target, classes=classes, known=own)
+        values = like_classes(target, columns, main.name)
+    else:
+        if main is not None and main.classes:
+            target = replace(target, classes=main.classes)
+        kind = declared or guess_kind(target, columns)
+        classes, values = task_kinds().get(kind).read_targets(target, columns)
+    task = Task(kind=kind, modality=raw.modality, classes=classes)
+    bad = {role: found for role, (found, _) in absent.items()}
+    return Targets(task, values, bad, {role: left_out for role, (_, left_out) in absent.items()})
+
+
+def _names(feature: Any) -> tuple[str, ...] | None:
+    """Returns the class names that a feature of `datasets` knows, perhaps of what is in it."""
+    if isinstance(feature, dict):
+        return next(filter(None, map(_names, feature.values())), None)
+    names = getattr(feature, "names", None) or _names(getattr(feature, "feature", {}))
+    return tuple(names) if names else None
+
+
+def _flags(dataset: datasets.Dataset, role: str, names: tuple[str, ...]) -> Any:
+    """Returns columns of 0 and 1 as lists of one length, missing where one of them is."""
+    table = dataset.select_columns(list(names)).with_format("arrow")[:]
+    columns = []
+    for name in names:
+        column = table.column(name).combine_chunks()
+        if not (pa.types.is_boolean(column.type) or is_number(column.type)):
+            raise InputError(
+                f"target {name!r}: expected 0 or 1 for each label, got values of type {column.type}"
+                f" ({role})"
+            )
+        columns.append(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    matrix = np.stack(columns, axis=1)
+    missing = np.isnan(matrix).any(axis=1)
+    flat = pa.array(np.where(missing[:, None], 0.0, matrix).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, len(names), mask=pa.array(missing))
+
+
+def _column(dataset: datasets.Dataset, name: str, lists: bool) -> Any:
+    table = dataset.select_columns([name]).with_format("arrow")[:]
+    column = table.column(0).combine_chunks()
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if (pa.types.is_nested(column.type) and not lists) or pa.types.is_temporal(column.type):
+        way = "; for a list of labels say task=multilabel" if is_list(column.type) else ""
+        raise InputError(
+            f"target {name!r}: expected classes or numbers, got values of type {column.type}{way}"
+        )
+    return pc.cast(column, pa.float64()) if pa.types.is_decimal(column.type) else column
+
+
+def _absent(
+    name: str, role: str, column: Any, *, unnamed: bool, refuse: bool
+) -> tuple[NDArray[np.bool_], LeftOut]:
+    """Returns which samples have no usable target, and counts them.
+
+    Args:
+        name: of the target.
+        role: of the column.
+        column: the targets.
+        unnamed: whether -1 is how class indices say that there is no label, as `datasets` has it.
+        refuse: whether there may be none.
+
+    Raises:
+        InputError: if there are such samples and `refuse` is set, or if there are no others.
+    """
+    found = {
+        "missing": column.is_null(nan_is_null=not pa.types.is_nested(column.type)).to_numpy(
+            zero_copy_only=False
+        )
+    }
+    if pa.types.is_floating(column.type):
+        found["infinite"] = np.isinf(column.to_numpy(zero_copy_only=False))
+    if unnamed and pa.types.is_integer(column.type):
+        found["-1 (no label)"] = np.asarray(
+            pc.fill_null(pc.equal(column, -1), False).to_numpy(zero_copy_only=False)
+        )
+    bad = np.logical_or.reduce(list(found.values()))
+    sentences = [
+        f"target {name!r}: {int(each.sum()):,} of {len(each):,} values "
+        f"{'is' if each.sum() == 1 else 'are'} {what} ({role} {shown_rows(each)})"
+        for what, each in found.items()
+        if each.any()
+    ]
+    if bad.any() and (refuse or bad.all()):
+        raise InputError("; ".join(sentences) + (WAY_OUT if refuse and not bad.all() else ""))
+    tally = BadSampleTally()
+    for what, each in found.items():
+        for row in np.flatnonzero(each).tolist():
+            tally.add(f"target {what}", f"row {row:,}: the target {name!r} is {what}")
+    return bad, tally.left_out()
+
+
+def _filled(column: Any, bad: NDArray[np.bool_]) -> Any:
+    if not bad.any():
+        return column
+    return column.take(pa.array(np.where(bad, np.argmin(bad), np.arange(len(bad)))))
+
+
+# The index of a data set: ids, targets, groups, clusters and the user's names, role by role.
+#
+# It is made once for each content, in O(n) memory without the inputs, and then mapped from disk.
+
+FORMAT = 4
+"""Of the index files; 1: first; 2: bad samples are counted; 3: each modality has its own form."""
+
+BATCH = 65_536
+"""Rows of every record batch of an index file but the last."""
+
+Rows = Sequence[int] | NDArray[np.int64] | range
+
+
+@dataclass(frozen=True)
+class RoleIndex:
+    """The index of one role, memory-mapped.
+
+    Attributes:
+        path: an Arrow file of record batches of `BATCH` rows.
+        groups: the group columns' names.
+    """
+
+    path: Path
+    groups: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        self._reader  # noqa: B018 - mapped now
+
+    def samples(self) -> Samples:
+        """Returns the whole sample table."""
+        return self._samples(self._reader.read_all())
+
+    def take(self, rows: Rows) -> Samples:
+        """Returns the sample table at `rows`, in O(rows) memory."""
+        return self._samples(self._table(as_rows(rows)))
+
+    def origins(self, rows: Rows) -> NDArray[np.int64]:
+        """Returns where the samples stand in the source's own data."""
+        column = self._table(as_rows(rows)).column("row")
+        return np.asarray(column.to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def _reader(self) -> Any:
+        return pa.ipc.open_file(pa.memory_map(str(self.path)))
+
+    def _table(self, rows: NDArray[np.int64]) -> Any:
+        reader = self._reader
+        if not len(rows):
+            return reader.schema.empty_table()
+        batches, places = np.divmod(rows, BATCH)
+        order = np.argsort(batches, kind="stable")
+        parts = []
+        for number in np.unique(batches).tolist():
+            batch = reader.get_batch(number)
+            within = places[order][batches[order] == number]
+            parts.append(batch.take(pa.array(within)))
+        table = pa.Table.from_batches(parts)
+        if (order == np.arange(len(order))).all():
+            return table
+        back = np.empty(len(order), dtype=np.int64)
+        back[order] = np.arange(len(order))
+        return table.combine_chunks().take(pa.array(back))
+
+    def _samples(self, table: Any) -> Samples:
+        columns = [f"group_{number}" for number in range(len(self.groups))]
+        groups = table.select(columns).rename_columns(list(self.groups)).to_pandas()
+        return Samples(
+            ids=_objects(table, "id"),
+            targets=from_arrow(table.column("target")),
+            groups=groups,
+            clusters=_objects(table, "cluster") if "cluster" in table.column_names else None,
+            keys=_objects(table, "key") if "key" in table.column_names else None,
+        )
+
+
+@dataclass(frozen=True)
+class Index:
+    """The index of a data set.
+
+    Attributes:
+        roles: by name.
+        origins: the role of the source's data that each role was taken from.
+        task: what the data asks.
+        facts: plain data for the card and for batches: ``fingerprint``, ``ids_digest``,
+            ``counts``, ``features``, ``form`` (what the modality's reader needs), ``split``,
+            ``notes``, ``bad_samples`` (by role of the source's data: ``left_out``, ``of``,
+            ``kinds`` and the ``first`` few; empty where all are good).
+    """
+
+    roles: Mapping[str, RoleIndex]
+    origins: Mapping[str, str]
+    task: Task
+    facts: Mapping[str, Any]
+
+
+def open_index(folder: Path) -> Index:
+    """Opens what `crucibench.data.indexing` wrote.
+
+    The files stay mapped, so that whoever clears the cache meanwhile does no harm.
+    """
+    facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    roles = {
+        role: RoleIndex(folder / f"{number}.arrow", tuple(facts["groups"]))
+        for number, role in enumerate(facts["counts"])
+    }
+    return Index(roles, facts["origins"], Task.from_dict(facts["task"]), facts)
+
+
+def as_rows(rows: Rows) -> NDArray[np.int64]:
+    """Returns row numbers as an array."""
+    if isinstance(rows, range):
+        return np.arange(rows.start, rows.stop, rows.step, dtype=np.int64)
+    return np.asarray(rows, dtype=np.int64)
+
+
+def _objects(table: Any, name: str) -> NDArray[np.object_]:
+    return np.asarray(table.column(name).to_numpy(), dtype=object)

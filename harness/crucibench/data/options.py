@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -81,7 +81,7 @@ class DataOptions:
             cluster=query.get("cluster", ""),
             id=query.get("id", ""),
             classes=_classes(uri),
-            task=_task(uri),
+            task=task_name(query["task"]) if "task" in query else None,
             split=_share(uri),
             licence=query.get("licence", ""),
             citation=query.get("citation", ""),
@@ -184,11 +184,6 @@ def _classes(uri: URI) -> tuple[str, ...] | None:
     return classes
 
 
-def _task(uri: URI) -> str | None:
-    name = uri.query.get("task")
-    return None if name is None else task_name(name)
-
-
 def _on_bad_sample(uri: URI) -> Literal["error", "skip"]:
     match uri.query.get("on_bad_sample", "error"):
         case "error":
@@ -211,3 +206,30 @@ def _share(uri: URI) -> float | None:
             f"becomes test, got {uri.query['split']!r}"
         )
     return share
+
+
+# The roles that the names of splits, folders and keys stand for.
+
+TEST = ("test", "validation", "valid", "val", "dev")
+"""Names of the role ``test``, the best first."""
+
+
+def roles_of(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Returns the name that each role goes by, ``test`` first, and the names that are no role's.
+
+    ``train`` and ``ood/...`` are themselves; ``test`` is the first there is of `TEST`.
+    """
+    there = list(names)
+    best = next((name for name in TEST if name in there), None)
+    chosen = {"test": best} if best else {}
+    chosen |= {name: name for name in there if name == "train" or name.startswith("ood/")}
+    return chosen, tuple(name for name in there if name not in chosen.values())
+
+
+def split_note(chosen: dict[str, str], left: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """Returns how the roles came about, for the card, and what a reader should know of it."""
+    notes = [f"{name} is left out" for name in left]
+    if chosen["test"] != "test":
+        notes.append(f"test is what the data calls {chosen['test']}")
+    split = f"all {chosen['test']}" if len(chosen) == 1 else f"as given: {', '.join(chosen)}"
+    return split, tuple(notes)

@@ -19,8 +19,7 @@ from crucibench.contracts.scenario import MapContext, Mapped, StageView
 from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.open_cell import stage_records
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan.cell_files import scoring_options
-from crucibench.engine.plan.identity import numerics_fields
+from crucibench.engine.plan.cell_files import numerics_fields, scoring_options
 from crucibench.engine.plan.plan import PlannedCell, make_plan
 from crucibench.engine.plan.roles import Rows, SelectedRole, map_context
 from crucibench.engine.score.score import Scorer
@@ -175,7 +174,7 @@ class _Recheck:
         adapter = context.adapter
         for number, stage in enumerate(scenario.stages):
             selection = scenario.select(stage, partial(self._view, cell, file, role, number))
-            rows: Rows = range(len(role))
+            rows: Rows = range(min(len(role), cell.samples))
             if selection is not None:
                 rows = np.flatnonzero(selection.keep).astype(np.int64)
             planned = file.stages[number].samples

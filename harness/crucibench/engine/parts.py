@@ -17,22 +17,21 @@ from typing import Any
 
 from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
-from crucibench.engine.collect.lifecycle import CellLifecycle, derived
+from crucibench.engine.collect.lifecycle import CellLifecycle, conclude, derived
 from crucibench.engine.collect.open_cell import OpenCell, total_cost
 from crucibench.engine.fixed_probe import disagreement
 from crucibench.engine.options import RunPart
 from crucibench.engine.plan.cell_files import needs_failed, scoring_options
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
 from crucibench.engine.resolve.resolve import Resolved, offline
-from crucibench.engine.score.score import Scorer, finish
+from crucibench.engine.score.score import Scorer
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
 from crucibench.store.layout import Layout
 from crucibench.store.lock import exclusive
-from crucibench.store.manifest import differences, write_manifest
+from crucibench.store.manifest import changed, differences, remember, write_manifest
 from crucibench.store.part_file import PartCell, PartFile, read_part
 from crucibench.store.run import Run
-from crucibench.store.stats import changed, remember
 from crucibench.store.tables import rows_to_table, write_table
 from crucibench.store.transfer import DamagedError, copy_file
 from crucibench.util import doors
@@ -109,6 +108,8 @@ class PartLifecycle(CellLifecycle):
         """Keeps account of what was collected of a cell."""
         if file.status is Status.OK:
             file = self.complete(cell, file, opened)
+            if isinstance(cell.scenario, Derived):
+                file = derived(cell, cell.scenario, self._with_needs(cell, file), self._scorer)
         journal = self.journals.get(cell.id)
         self.files[cell.id], self.rows[cell.id] = file, []
         if isinstance(cell.scenario, Derived):
@@ -301,7 +302,7 @@ class _Merger:
         rows: list[dict[str, Any]] = []
         for cell in self._plan:
             doors.make_folder(self._layout.cell(cell.id))
-            file, found = finish(cell, self._collected(cell), self._files, self._scorer)
+            file, found = conclude(cell, self._collected(cell), self._files, self._scorer)
             self._files[cell.id] = file
             write_cell(self._layout.cell_file(cell.id), file)
             self._events.add("cell", cell=cell.id, status=file.status, verdict=file.verdict)
@@ -318,8 +319,7 @@ class _Merger:
         if reason := needs_failed(cell, self._files):
             return file.model_copy(update={"status": Status.FAILED, "reason": reason})
         if isinstance(cell.scenario, Derived):
-            known = {other: self._files[other] for other in cell.needs.values()}
-            return derived(cell, cell.scenario, {**known, cell.id: file}, self._scorer)
+            return file
         self._copy(cell, held)
         facts: dict[str, Any] = {}
         for one in files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow as pa
 from crucibench import registry
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.verdict import Status
+from crucibench.engine.collect.blocks import BlockLifecycle, Blocks, Judge, check_blocks
 from crucibench.engine.collect.lifecycle import CellLifecycle
 from crucibench.engine.collect.schedule import Limits, Schedule
 from crucibench.engine.executors.base import Executor
@@ -22,7 +23,7 @@ from crucibench.engine.inspect import Inspection, inspect, make_user_data, user_
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions, choose_executor, oversubscribed
 from crucibench.engine.parts import PartLifecycle, assign
-from crucibench.engine.plan.cell_files import suites_as_data
+from crucibench.engine.plan.cell_files import scoring_options, suites_as_data
 from crucibench.engine.plan.plan import Plan, make_plan
 from crucibench.engine.plan.requests import check_requests
 from crucibench.engine.plan.roles import SelectedRole
@@ -37,15 +38,14 @@ from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
 from crucibench.store.layout import Layout, slug
 from crucibench.store.lock import exclusive
-from crucibench.store.manifest import is_damaged, write_manifest
+from crucibench.store.manifest import changed, is_damaged, remember, write_manifest
 from crucibench.store.part_file import read_part
 from crucibench.store.reads import other_reads, remember_reads
 from crucibench.store.run import Run
-from crucibench.store.stats import changed, remember
 from crucibench.store.tables import rows_to_table, samples_to_table, write_blocks, write_table
 from crucibench.util import doors
 from crucibench.util.atomic import remove_leftovers, write_json, write_text
-from crucibench.util.devices import cuda_devices, resolve_device, set_threads
+from crucibench.util.devices import cuda_devices, resolve_device, set_threads, thread_count
 from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.libraries import package_version
 from crucibench.util.outside import Outside, keyed_digests
@@ -57,9 +57,15 @@ _BLOCK = 65536
 
 
 def execute(  # noqa: PLR0915 - one step after the other
-    resolved: Resolved, options: RunOptions, listener: Listener
+    resolved: Resolved, options: RunOptions, listener: Listener, judge: Judge | None = None
 ) -> Run | None:
     """Carries out a run, or resumes it; a finished one without failed cells is returned as it is.
+
+    Args:
+        resolved: the spec.
+        options: how it is carried out.
+        listener: hears of it.
+        judge: says when enough was asked, where the spec says `until_decided`.
 
     Returns:
         The run; None after a dry run.
@@ -80,7 +86,7 @@ def execute(  # noqa: PLR0915 - one step after the other
     if damaged is None:
         return Run(layout.root)
     defaults = resolved.spec.defaults
-    threads = min(4, os.cpu_count() or 1) if defaults.threads == "auto" else defaults.threads
+    threads = thread_count(defaults.threads)
     with ExitStack() as stack:
         # Worker processes start, and import libraries, while this one reads the data.
         early = choose_executor(resolved, options, threads, _devices(defaults.device))
@@ -122,6 +128,11 @@ def execute(  # noqa: PLR0915 - one step after the other
         if options.dry_run:
             return None
         check_requests(resolved, plan, len(executor.slots))
+        if judge is not None:
+            if options.part is not None:
+                raise InputError("until_decided: a part of a run can't tell when to stop")
+            check_blocks(plan)
+            judge.check(plan)
         facts = environment(resolved.base, threads, device)
         facts["installed_suites"] = registry.suites().names()
         stack.enter_context(exclusive(layout.root))
@@ -137,7 +148,7 @@ def execute(  # noqa: PLR0915 - one step after the other
             for model, names in inspection.environment.items()
         }
         ready = _Ready(resolved, layout, plan, inspection, facts, executor, variables)
-        _collect(ready, options, listener)
+        _collect(ready, options, listener, judge)
     return Run(layout.root)
 
 
@@ -154,7 +165,7 @@ class _Ready:
     variables: Mapping[str, Mapping[str, str]]
 
 
-def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
+def _collect(ready: _Ready, options: RunOptions, listener: Listener, judge: Judge | None) -> None:
     layout, plan, executor = ready.layout, ready.plan, ready.executor
     events = Events(layout.events)
     resumed = layout.events.is_file()
@@ -162,32 +173,33 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
         "started", cells=len(plan.cells), executor=executor.name, workers=len(executor.slots),
         resumed=resumed,
     )  # fmt: skip
-    caching = options.cache and executor.caching
+    limits = Limits(
+        timeout=ready.resolved.spec.defaults.timeout, retries=options.retries,
+        failures=_allowed(options.failures, len(plan.cells)),
+    )  # fmt: skip
+    if judge is not None:
+        with _noted(events):
+            ready = _asked_in_blocks(ready, limits, events, listener, judge)
+        plan = ready.plan
+    # Records of a run that stopped early are no one else's.
+    caching = options.cache and executor.caching and judge is None
     cache = CellCache(options.scratch / "cells", cache_limit()) if caching else None
     make: Callable[..., CellLifecycle] = CellLifecycle
     mine = plan
     if options.part is not None:
         mine, split = assign(plan, options.part)
+        limits = replace(limits, failures=_allowed(options.failures, len(mine.cells)))
         make = partial(PartLifecycle, part=options.part, split=split)
     lifecycle = make(
         plan, ready.resolved, layout, ready.inspection, environment=ready.environment,
         events=events, cache=cache, listener=listener,
         observed=ready.inspection.observed(ready.variables),
+        score=executor.aside if len(executor.slots) > 1 else None,
     )  # fmt: skip
     _write_inputs(ready, lifecycle.role)
-    limits = Limits(
-        timeout=ready.resolved.spec.defaults.timeout, retries=options.retries,
-        failures=_allowed(options.failures, len(mine.cells)),
-    )  # fmt: skip
     schedule = Schedule(mine, executor, lifecycle, limits=limits, events=events, listener=listener)
-    try:
+    with _noted(events):
         schedule.run()
-    except KeyboardInterrupt:
-        events.add("interrupted")
-        raise
-    except Exception as error:
-        events.add("stopped", reason=one_line(error))
-        raise
     if isinstance(lifecycle, PartLifecycle):
         lifecycle.write_account(ready.resolved.run_id, plan)
     else:
@@ -202,6 +214,43 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
         scratch=options.scratch,
     )  # fmt: skip
     events.add("finished")
+
+
+@contextmanager
+def _noted(events: Events) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        events.add("interrupted")
+        raise
+    except Exception as error:
+        events.add("stopped", reason=one_line(error))
+        raise
+
+
+def _asked_in_blocks(
+    ready: _Ready, limits: Limits, events: Events, listener: Listener, judge: Judge
+) -> _Ready:
+    """Asks until the judge has enough; returns the run of what was asked, its shards on disk."""
+    resolved, inspection = ready.resolved, ready.inspection
+    lifecycle = BlockLifecycle(
+        ready.plan, resolved, ready.layout, inspection, environment=ready.environment,
+        events=events, cache=None, listener=Listener(),
+        observed=inspection.observed(ready.variables),
+    )  # fmt: skip
+    _write_inputs(ready, lifecycle.role)
+    blocks = Blocks(
+        ready.plan, lifecycle, inspection, judge, options=scoring_options(resolved),
+        listener=listener,
+    )  # fmt: skip
+    Schedule(
+        blocks.plan, ready.executor, lifecycle, limits=limits, events=events, listener=Listener(),
+        go_on=blocks.go_on,
+    ).run()  # fmt: skip
+    inspection = replace(inspection, data={**inspection.data, blocks.data: blocks.asked()})
+    judge.write(ready.layout.root)
+    plan = make_plan(resolved, inspection.models, inspection.cards)
+    return replace(ready, plan=plan, inspection=inspection)
 
 
 def with_current_reads(resolved: Resolved, options: RunOptions) -> Resolved:

@@ -187,7 +187,7 @@ def _of_number(
     if rule.floor is not None:
         yield CheckDraft(
             tier=tier, rule=rule, test="floor", against="policy", data=data, address=key[1],
-            model=address.model, number=number, decided=_untrusted(tier, rule, [number])
+            model=address.model, number=number, decided=untrusted(tier, rule, [number])
             or _no_value(number),
         )  # fmt: skip
     if rule.margin is None and not rule.no_worse:
@@ -218,9 +218,9 @@ def _before_statistics(
     other = opponent.side.numbers.get(key) or _recomputed(key, opponent)
     if other is None:
         return _without_opponent(key, number.address, opponent)
-    untrusted = _untrusted(tier, rule, [number, other], opponent.against)
-    if untrusted is not None:
-        return untrusted
+    doubted = untrusted(tier, rule, [number, other], opponent.against)
+    if doubted is not None:
+        return doubted
     return _undefined(number, other, opponent.against) or _uncompared(key, number, opponent)
 
 
@@ -264,9 +264,10 @@ def _without_opponent(key: Key, address: Address, opponent: Opponent) -> tuple[O
     return Outcome.INVALID, f"the baseline {why}; make a new baseline"
 
 
-def _untrusted(
+def untrusted(
     tier: Tier, rule: Rule, numbers: Sequence[GatedNumber], against: str = ""
 ) -> tuple[Outcome, str] | None:
+    """Returns the outcome of numbers that a rule does not trust, and why; None where it does."""
     required = required_verdict(tier, rule)
     whose = ("the candidate's", f"the {against}'s")
     for owner, number in zip(whose, numbers, strict=False):
@@ -361,7 +362,7 @@ def evaluate(
     drafts = drafts_of(policy, candidate, opponents)
     adjusted = _holm(drafts, candidate.headline)
     checks = [
-        _effect(
+        with_effect(
             _check(draft, adjusted.get(position, _UNTESTED), policy.power), draft, policy, today
         )
         for position, draft in enumerate(drafts)
@@ -505,7 +506,8 @@ def _base(draft: CheckDraft, outcome: Outcome, message: str, **numbers: object) 
     )  # fmt: skip
 
 
-def _effect(check: Check, draft: CheckDraft, policy: Policy, today: date) -> Check:
+def with_effect(check: Check, draft: CheckDraft, policy: Policy, today: date) -> Check:
+    """Returns a check with what it does to the gate, by its tier, its rule and the waivers."""
     effect = _raw_effect(check.outcome, draft.tier, draft.rule)
     if effect != "block" or check.outcome is Outcome.INVALID:
         return check.model_copy(update={"effect": effect})

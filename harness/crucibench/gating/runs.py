@@ -209,6 +209,11 @@ def _require_sound(run: Run) -> None:
     changed = [] if run.packed and run.manifest else differences(run.layout)
     if changed:
         raise UnreadableError(f"run {run.id} is not as its manifest says: {changed[0]}")
+    if run.stopped_early:
+        raise NotComparableError(
+            f"run {run.id} asked until its own policy was decided, so that a gate of its numbers "
+            "would be too sure: what its looks have decided stands in its folder, under gate"
+        )
 
 
 class _Judged(NamedTuple):

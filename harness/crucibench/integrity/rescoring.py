@@ -426,6 +426,8 @@ def _comparison_fields(run: Run, file: CellFile, scenario: Scenario, seed: int) 
         "seed": None if scenario.draws == "none" else seed,
         "geometry": None,
     }
+    if run.cards[file.data].block:
+        fields["blocks"] = run.cards[file.data].block
     role_fingerprints = run.cards[file.data].role_fingerprints
     if read := {
         role: role_fingerprints[role]

@@ -35,29 +35,41 @@ class BinSummer:
     """Sums per bin, computed once for the several errors that are made of them."""
 
     def __init__(
-        self,
-        weighted: Callable[[FloatArray], BinSums],
-        without: Callable[[IntArray, int], BinSums],
-    ) -> None:
-        """Takes the sums under weights (b, n), n > 0, and those without groups of samples."""
+        self, weighted: Callable[[FloatArray], BinSums], index: IntArray, bins: int,
+        gaps: FloatArray, correct: BoolArray,
+    ) -> None:  # fmt: skip
+        """Takes the sums under weights (b, n), n > 0, and each sample's bin at weights of one."""
         self._weighted = SharedParts(weighted)
-        self._without = without
-        self._last: tuple[IntArray, BinSums] | None = None
+        self._index, self._gaps, self._correct = index, gaps, correct
+        self.bins = bins
+        self._last: tuple[IntArray, FloatArray] | None = None
 
     def __call__(self, weights: FloatArray) -> BinSums:
         """Returns the sums under weights (b, n)."""
         return self._weighted(weights)
 
-    def without(self, codes: IntArray, groups: int) -> BinSums:
-        """Returns the sums without each group of samples: those of group g in row g.
+    def by_group(self, codes: IntArray, groups: int) -> FloatArray:
+        """Returns the sums of each group of samples, (groups, 3 bins), as `split` takes them.
+
+        Bins stay where they are for all samples: where an edge of equal-mass bins moves a little,
+        samples go from a bin to its neighbour, whose gap is nearly the same.
 
         Args:
             codes: each sample's group, (n,), from 0.
             groups: how many there are.
         """
         if self._last is None or self._last[0] is not codes:
-            self._last = codes, self._without(codes, groups)
+            cells = codes * self.bins + self._index
+            parts = [
+                np.bincount(cells, column, groups * self.bins).reshape(groups, self.bins)
+                for column in (None, self._gaps, self._correct)
+            ]
+            self._last = codes, np.concatenate(parts, axis=1, dtype=np.float64)
         return self._last[1]
+
+    def split(self, sums: FloatArray) -> BinSums:
+        """Returns sums (b, 3 bins) by what they are of."""
+        return BinSums(*(np.ascontiguousarray(part) for part in np.split(sums, 3, axis=1)))
 
 
 def bin_sums(
@@ -68,18 +80,16 @@ def bin_sums(
     Raises:
         ValueError: if `bins` < 1, or `binning` or `edge` is unknown.
     """
+    gaps = confidence - correct
     if binning == "equal-width":
-        return BinSummer(
-            _equal_width(confidence, correct, bins, edge),
-            _equal_width_without(confidence, correct, bins, edge),
-        )
+        index = equal_width_index(confidence, bins=bins, edge=edge)
+        return BinSummer(_equal_width(confidence, correct, bins, edge), index, bins, gaps, correct)
     if binning != "equal-mass":
         raise ValueError(f"binning: expected equal-width or equal-mass, got {binning!r}")
     _require_bins(bins)
-    groups, gaps = TieGroups(confidence), confidence - correct
-    return BinSummer(
-        _equal_mass(groups, gaps, correct, bins), _equal_mass_without(groups, gaps, correct, bins)
-    )
+    groups = TieGroups(confidence)
+    index = _equal_mass_index(groups, len(correct), bins)
+    return BinSummer(_equal_mass(groups, gaps, correct, bins), index, bins, gaps, correct)
 
 
 def equal_width_index(confidence: FloatArray, *, bins: int, edge: Edge) -> IntArray:
@@ -170,62 +180,12 @@ def _equal_mass(
     return sums
 
 
-def _equal_width_without(
-    confidence: FloatArray, correct: BoolArray, bins: int, edge: Edge
-) -> Callable[[IntArray, int], BinSums]:
-    def sums(codes: IntArray, groups: int) -> BinSums:
-        cells = codes * bins + equal_width_index(confidence, bins=bins, edge=edge)
-        found = []
-        for column in (None, confidence - correct, correct):
-            part = np.bincount(cells, column, groups * bins).reshape(groups, bins)
-            found.append(part.sum(axis=0) - part)
-        return BinSums(*found)
-
-    return sums
-
-
-def _equal_mass_without(
-    ties: TieGroups, gaps: FloatArray, correct: BoolArray, bins: int
-) -> Callable[[IntArray, int], BinSums]:
-    def sums(codes: IntArray, groups: int) -> BinSums:
-        # Running sums: of all samples by tie, and of those of each group in the order of ties.
-        running = ties.cumulated(np.ones((1, len(codes))), gaps, correct)
-        whole = [np.append(0.0, one[0]) for one in running]
-        count = len(whole[0]) - 1
-        keys = codes.astype(np.int64) * count + ties.rows()
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order]
-        parts = [np.arange(len(codes) + 1.0)]
-        parts += [np.append(0.0, column[order].cumsum()) for column in (gaps, correct)]
-        first = np.arange(groups)[:, None] * count
-        begin = np.searchsorted(keys, first)
-
-        def left(ties_below: IntArray) -> FloatArray:
-            """How many samples of other groups are in the first so many ties, (groups, cuts)."""
-            own = np.searchsorted(keys, first + ties_below) - begin
-            return np.asarray(whole[0][ties_below] - own)
-
-        total = np.maximum(left(np.full((groups, 1), count)), 1)
-        cuts = np.arange(1.0, bins)[None]
-        low = np.zeros((groups, bins - 1), dtype=np.int64)
-        high = np.full_like(low, count)
-        while (low < high).any():
-            # The first tie whose mid-rank reaches the cut: as under weights, tie by tie.
-            at = np.minimum((low + high) // 2, count - 1)
-            below, after = left(at), left(at + 1)
-            reached = (after - 0.5 * (after - below)) * bins / total >= cuts
-            high = np.where(reached & (low < high), at, high)
-            low = np.where(~reached & (low < high), at + 1, low)
-        edges = (np.zeros((groups, 1), np.int64), low, np.full((groups, 1), count))
-        ends = np.concatenate(edges, axis=1)
-        places = np.searchsorted(keys, first + ends)
-        found = (
-            np.diff(one[ends] - part[places], axis=1)
-            for one, part in zip(whole, parts, strict=True)
-        )
-        return BinSums(*found)
-
-    return sums
+def _equal_mass_index(groups: TieGroups, n: int, bins: int) -> IntArray:
+    if not n:
+        return np.zeros(0, dtype=np.int64)
+    mass = groups.sums(np.ones((1, n)))[0]
+    place = (mass.cumsum() - 0.5 * mass) * bins / n
+    return np.asarray(np.searchsorted(np.arange(1.0, bins), place, side="right")[groups.rows()])
 
 
 def _require_bins(bins: int) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.metrics._inputs import BoolArray, FloatArray
+from crucibench.metrics._inputs import BoolArray, FloatArray, IntArray
 
 
 @final
@@ -53,6 +54,14 @@ class TieGroups:
         """Returns, for each group in order, the number its first row has in `column` (n,): (G,)."""
         return column[self._order if self._starts is None else self._order[self._starts]]
 
+    def runs(self, split: BoolArray) -> IntArray:
+        """Returns the run of each row, (n,) from 0: groups that are not to be split from the last.
+
+        Args:
+            split: whether a group begins a run, shape (G,); the first does.
+        """
+        return np.asarray((split.cumsum() - split[0])[self.rows()])
+
     def rows(self) -> NDArray[np.int32 | np.int64]:
         """Returns each row's group number, shape (n,)."""
         step = np.zeros(len(self._order), dtype=self._order.dtype)
@@ -62,8 +71,24 @@ class TieGroups:
         return group
 
 
+_WORTH_KEEPING = range(10_000, 4_000_000)
+_recent: deque[tuple[FloatArray, NDArray[np.intp]]] = deque(maxlen=3)
+"""The keys that were sorted last: a dozen numbers rank the same samples by the same scores."""
+
+
 def _stable_order(key: FloatArray) -> NDArray[np.intp]:
     """Returns what a stable argsort does, in a third of its time where few keys are equal."""
+    if len(key) not in _WORTH_KEEPING:
+        return _sorted(key)
+    for known, order in _recent:
+        if np.array_equal(known, key):
+            return order
+    order = _sorted(key)
+    _recent.append((key.copy(), order))
+    return order
+
+
+def _sorted(key: FloatArray) -> NDArray[np.intp]:
     order = np.argsort(key)
     ordered = key[order]
     same = ordered[1:] == ordered[:-1]

@@ -12,7 +12,7 @@ from typing import Literal, final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crucibench.contracts.statistic import Statistic
+from crucibench.contracts.statistic import Statistic, Sums
 from crucibench.metrics._bins import (
     Binning,
     BinSummer,
@@ -132,9 +132,9 @@ def calibration_error_statistic(
     def compute(weights: FloatArray) -> FloatArray:
         return joined(sums(weights), row_sums(weights))
 
-    def without(codes: IntArray, groups: int) -> FloatArray:
-        left = len(level) - np.bincount(codes, minlength=groups)
-        return joined(sums.without(codes, groups), left.astype(np.float64))
+    def of_sums(summed: FloatArray) -> FloatArray:
+        parts = sums.split(summed)
+        return joined(parts, row_sums(parts.mass))
 
     def joined(parts: BinSums, total: FloatArray) -> FloatArray:
         mass, gap, hits = parts
@@ -161,7 +161,7 @@ def calibration_error_statistic(
     return Statistic(
         n=len(level), compute=compute, undefined="no samples", width=4 * bins,
         influence=influence if norm == "l1" and binning == "equal-width" else None,
-        without=without,
+        sums=lambda: Sums(3 * bins, sums.by_group, of_sums),
     )  # fmt: skip
 
 
@@ -201,7 +201,21 @@ def classwise_calibration_error_statistic(
             total += row_sums(np.abs(sums_of(part, columns)))
         return np.asarray(total / classes / row_sums(weights))
 
-    return Statistic(n=n, compute=compute, undefined="no samples", width=2 * bins)
+    def by_group(codes: IntArray, groups: int) -> FloatArray:
+        found = [np.bincount(codes, minlength=groups)[:, None].astype(np.float64)]
+        for k, column in enumerate(matrix.T):
+            cells = codes * bins + equal_width_index(column, bins=bins, edge=edge)
+            gaps = np.bincount(cells, column - (truth == k), groups * bins)
+            found.append(gaps.reshape(groups, bins).astype(np.float64, copy=False))
+        return np.concatenate(found, axis=1)
+
+    def of_sums(summed: FloatArray) -> FloatArray:
+        return np.asarray(row_sums(np.abs(summed[:, 1:])) / classes / summed[:, 0])
+
+    return Statistic(
+        n=n, compute=compute, undefined="no samples", width=2 * bins,
+        sums=lambda: Sums(1 + bins * classes, by_group, of_sums),
+    )  # fmt: skip
 
 
 @final

@@ -6,6 +6,8 @@ predictions are those of the task's decision threshold.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -95,43 +97,54 @@ def f1(index: int, name: str | None = None) -> TableStatistic:
     undefined.
     """
     return TableStatistic(
-        compute=lambda tables: _f1(tables)[:, index],
+        compute=lambda tables: _f1(*_margins(tables))[:, index],
         samples=lambda table: table[index].sum() + table[:, index].sum() - table[index, index],
         undefined=lambda _: f"no sample of {_called(index, name)} and none predicted as it",
     )
 
 
-def _f1(tables: FloatArray) -> FloatArray:
-    hits = np.diagonal(tables, axis1=1, axis2=2)
-    return np.asarray(np.divide(2 * hits, tables.sum(axis=1) + tables.sum(axis=2)))
+def _margins(tables: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Returns right answers, samples and predictions by class, (b, K) each."""
+    return np.diagonal(tables, axis1=1, axis2=2), tables.sum(axis=2), tables.sum(axis=1)
+
+
+def _over_margins(
+    of_margins: Callable[[FloatArray, FloatArray, FloatArray], FloatArray],
+    undefined: Callable[[FloatArray], str],
+    note: Callable[[FloatArray], str] = lambda _: "",
+) -> TableStatistic:
+    return TableStatistic(
+        compute=lambda tables: of_margins(*_margins(tables)), undefined=undefined, note=note,
+        of_margins=of_margins,
+    )  # fmt: skip
+
+
+def _f1(right: FloatArray, truth: FloatArray, predicted: FloatArray) -> FloatArray:
+    return np.asarray(np.divide(2 * right, truth + predicted))
 
 
 def _accuracy(tables: FloatArray) -> FloatArray:
     return np.asarray(np.trace(tables, axis1=1, axis2=2))
 
 
-def _balanced_accuracy(tables: FloatArray) -> FloatArray:
-    support = tables.sum(axis=2)
-    recalls = np.diagonal(tables, axis1=1, axis2=2) / support
-    return _mean_where(recalls, support > 0)
+def _balanced_accuracy(right: FloatArray, truth: FloatArray, predicted: FloatArray) -> FloatArray:
+    return _mean_where(right / truth, truth > 0)
 
 
-def _f1_macro(tables: FloatArray) -> FloatArray:
-    return _mean_where(_f1(tables), tables.sum(axis=1) + tables.sum(axis=2) > 0)
+def _f1_macro(right: FloatArray, truth: FloatArray, predicted: FloatArray) -> FloatArray:
+    return _mean_where(_f1(right, truth, predicted), truth + predicted > 0)
 
 
-def _f1_weighted(tables: FloatArray) -> FloatArray:
-    support = tables.sum(axis=2)
-    scores = np.where(support > 0, _f1(tables), 0.0)
-    return row_sums(scores * support) / row_sums(support)
+def _f1_weighted(right: FloatArray, truth: FloatArray, predicted: FloatArray) -> FloatArray:
+    scores = np.where(truth > 0, _f1(right, truth, predicted), 0.0)
+    return row_sums(scores * truth) / row_sums(truth)
 
 
-def _mcc(tables: FloatArray) -> FloatArray:
-    total = tables.sum(axis=(1, 2))
-    truth, predicted = tables.sum(axis=2), tables.sum(axis=1)
-    covariance = np.trace(tables, axis1=1, axis2=2) * total - (truth * predicted).sum(axis=1)
-    spread_truth = total**2 - (truth**2).sum(axis=1)
-    spread_predicted = total**2 - (predicted**2).sum(axis=1)
+def _mcc(right: FloatArray, truth: FloatArray, predicted: FloatArray) -> FloatArray:
+    total = row_sums(truth)
+    covariance = row_sums(right) * total - row_sums(truth * predicted)
+    spread_truth = total**2 - row_sums(truth**2)
+    spread_predicted = total**2 - row_sums(predicted**2)
     return np.asarray(covariance / (np.sqrt(spread_truth) * np.sqrt(spread_predicted)))
 
 
@@ -161,26 +174,24 @@ accuracy = TableRate(
 )
 """The share of samples whose predicted class is the target (top-1)."""
 
-balanced_accuracy = TableStatistic(
-    compute=_balanced_accuracy,
-    undefined=lambda _: "no samples",
-    note=lambda table: _left_out(table.sum(axis=1) > 0, "no sample"),
-)
+balanced_accuracy = _over_margins(
+    _balanced_accuracy, lambda _: "no samples",
+    lambda table: _left_out(table.sum(axis=1) > 0, "no sample"),
+)  # fmt: skip
 """The mean recall of the classes that have samples (scikit-learn's definition)."""
 
-f1_macro = TableStatistic(
-    compute=_f1_macro,
-    undefined=lambda _: "no samples",
-    note=lambda table: _left_out(
+f1_macro = _over_margins(
+    _f1_macro, lambda _: "no samples",
+    lambda table: _left_out(
         table.sum(axis=0) + table.sum(axis=1) > 0, "no sample and no prediction"
     ),
-)
+)  # fmt: skip
 """The mean F1 of the classes that occur in targets or predictions (scikit-learn's default)."""
 
-f1_weighted = TableStatistic(compute=_f1_weighted, undefined=lambda _: "no samples")
+f1_weighted = _over_margins(_f1_weighted, lambda _: "no samples")
 """The mean F1 of the classes, weighted by their numbers of samples."""
 
-mcc = TableStatistic(compute=_mcc, undefined=_one_class)
+mcc = _over_margins(_mcc, _one_class)
 """Matthews' correlation coefficient, for K classes Gorodkin's R_K (Comput. Biol. Chem. 28, 2004).
 
 It is undefined, not 0, where all targets or all predictions are of one class.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from crucibench.contracts.statistic import (
     Ranking,
     RowMetric,
     Share,
+    Statistic,
+    Sums,
     TableMetric,
 )
 from crucibench.metrics.ranking import auroc_statistic
@@ -27,6 +29,9 @@ Floats = NDArray[np.float64]
 
 _CELLS = 1 << 21
 """Most float64 cells of the tables that are made at a time (16 MiB)."""
+
+_TABLE_SUMS = 1000
+"""Most cells of a table that are summed each; of a larger one its margins, where these do."""
 
 
 class Aligner:
@@ -78,8 +83,8 @@ class Aligner:
         bounded = None if form.bounded is None else self._bounded(form.bounded, rows)
         by_sample = None if form.by_sample is None else self._take(form.by_sample)
         return RowMetric(
-            of_rows, influence, form.bias, form.cost, extreme, bounded=bounded, rare=form.rare,
-            by_sample=by_sample,
+            of_rows, influence, form.bias, form.cost, form.parts, extreme, bounded=bounded,
+            rare=form.rare, by_sample=by_sample,
         )  # fmt: skip
 
     def _bounded(self, bounded: BoundedMean, rows: NDArray[np.int64]) -> BoundedMean:
@@ -136,7 +141,7 @@ def as_rows(form: Form) -> WeightedStatistic:
     if isinstance(form, Ranking):
         return auroc_statistic(form.scores, form.positives)
     if isinstance(form, TableMetric):
-        return of_cells(form.targets * form.classes + form.predictions, form)
+        return _of_table(form)
     return form.of_rows
 
 
@@ -151,32 +156,53 @@ def through(form: Share, share: WeightedStatistic) -> WeightedStatistic:
     return lambda weights: of_share(share(weights))
 
 
-def of_cells(cells: NDArray[np.int64], form: TableMetric) -> Callable[[Floats], Floats]:
-    """Returns a table metric as a function of weights.
-
-    Args:
-        cells: the cell of the table that each weight counts in, shape (m,).
-        form: the metric.
-
-    Returns:
-        From weights (B, m) to (B,).
-    """
-    size, count = form.classes**2, len(cells)
-    order = np.argsort(cells, kind="stable").astype(np.int32)
-    pointers = np.zeros(size + 1, dtype=np.int32)
-    pointers[1:] = np.bincount(cells, minlength=size).cumsum()
-    spread = csr_array((np.ones(count), order, pointers), shape=(size, count))
+def _of_table(form: TableMetric) -> Statistic:
+    """Returns a table metric as a function of weights."""
+    n, classes = len(form.targets), form.classes
+    size, cells = classes**2, form.targets * classes + form.predictions
     step = max(1, _CELLS // size)
+
+    @cache
+    def spread() -> csr_array:
+        order = np.argsort(cells, kind="stable").astype(np.int32)
+        pointers = np.zeros(size + 1, dtype=np.int32)
+        pointers[1:] = np.bincount(cells, minlength=size).cumsum()
+        return csr_array((np.ones(n), order, pointers), shape=(size, n))
 
     def compute(weights: Floats) -> Floats:
         parts = []
         for start in range(0, len(weights), step):
             part = np.ascontiguousarray(weights[start : start + step].T)
-            tables = np.ascontiguousarray((spread @ part).T)
-            parts.append(form.of_tables(tables.reshape(-1, form.classes, form.classes)))
+            parts.append(of_cells(np.ascontiguousarray((spread() @ part).T)))
         return np.concatenate(parts)
 
-    return compute
+    def of_cells(summed: Floats) -> Floats:
+        return form.of_tables(summed.reshape(-1, classes, classes))
+
+    def cells_by_group(codes: NDArray[np.intp], groups: int) -> Floats:
+        counts = np.bincount(codes * size + cells, minlength=groups * size)
+        return counts.reshape(groups, size).astype(np.float64)
+
+    def margins_by_group(codes: NDArray[np.intp], groups: int) -> Floats:
+        right = form.targets == form.predictions
+        counts = [
+            np.bincount(of[chosen] + (codes * classes)[chosen], minlength=groups * classes)
+            for of, chosen in (
+                (form.targets, right), (form.targets, slice(None)), (form.predictions, slice(None)),
+            )
+        ]  # fmt: skip
+        return np.concatenate([c.reshape(groups, -1) for c in counts], axis=1, dtype=np.float64)
+
+    def sums() -> Sums | None:
+        of_margins = form.of_tables.of_margins
+        if size <= _TABLE_SUMS or of_margins is None:
+            return Sums(size, cells_by_group, of_cells) if size <= _TABLE_SUMS else None
+        return Sums(
+            3 * classes, margins_by_group,
+            lambda summed: of_margins(*map(np.ascontiguousarray, np.split(summed, 3, axis=1))),
+        )  # fmt: skip
+
+    return Statistic(n=n, compute=compute, sums=sums)
 
 
 def table_of(form: TableMetric) -> Floats:

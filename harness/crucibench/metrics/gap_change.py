@@ -85,7 +85,12 @@ class Change(NamedTuple):
 
 
 def change_of_largest(
-    parts: Sequence[Paired], largest: Largest, *, clusters: IntArray | None = None, level: float
+    parts: Sequence[Paired],
+    largest: Largest,
+    *,
+    clusters: IntArray | None = None,
+    counts: IntArray | None = None,
+    level: float,
 ) -> Change:
     """Returns how much the largest contrast of all parts grew.
 
@@ -96,6 +101,7 @@ def change_of_largest(
             groups: then the change is that of this mean, with its sign.
         clusters: codes of samples drawn together, shape (n,), or None. No cluster may have samples
             in two groups of one part.
+        counts: how many samples each stands for, shape (n,); None for one. Not with clusters.
         level: of the interval, in (0, 1).
 
     Raises:
@@ -107,7 +113,7 @@ def change_of_largest(
     new, old = (
         np.concatenate([getattr(part, side).values for part in parts]) for side in ("new", "old")
     )
-    found = _change(contrasts, new, old, _covariance(parts, clusters), level)
+    found = _change(contrasts, new, old, _covariance(parts, clusters, counts), level)
     return turned(found) if largest == "lowest" else found
 
 
@@ -135,7 +141,9 @@ def _contrasts(sizes: Sequence[int], largest: Largest) -> IntArray:
     return np.concatenate(rows)
 
 
-def _covariance(parts: Sequence[Paired], clusters: IntArray | None) -> FloatArray:
+def _covariance(
+    parts: Sequence[Paired], clusters: IntArray | None, counts: IntArray | None
+) -> FloatArray:
     """Returns the covariance of all means, shape (2Q, 2Q): the new ones, then the old ones."""
     columns = [_units(part, side, clusters) for side in ("new", "old") for part in parts]
     sizes = [size for _, _, size in columns]
@@ -146,7 +154,8 @@ def _covariance(parts: Sequence[Paired], clusters: IntArray | None) -> FloatArra
         for j, (others, other, m) in enumerate(columns[: i + 1]):
             rows = np.flatnonzero((codes >= 0) & (others >= 0))
             cells = codes[rows] * m + others[rows]
-            block = np.bincount(cells, weights=one[rows] * other[rows], minlength=k * m)
+            products = one[rows] * other[rows] * (1 if counts is None else counts[rows])
+            block = np.bincount(cells, weights=products, minlength=k * m)
             found[ends[i] : ends[i + 1], ends[j] : ends[j + 1]] = block.reshape(k, m)
             found[ends[j] : ends[j + 1], ends[i] : ends[i + 1]] = block.reshape(k, m).T
     if clusters is not None:

@@ -5,15 +5,18 @@ Scores are used as given: no sigmoid, no rounding, so that saturated logits keep
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crucibench.contracts.statistic import Statistic
+from crucibench.contracts.statistic import Statistic, Sums
 from crucibench.metrics._inputs import (
     BoolArray,
     FloatArray,
+    IntArray,
     class_indices,
     flags,
     float_matrix,
@@ -24,6 +27,12 @@ from crucibench.metrics._rows import row_dots, row_sums
 from crucibench.metrics._ties import TieGroups
 
 _SHOWN = 5
+
+MOST_RUNS = 500
+"""Most runs of samples of which a number is a function of their sums."""
+
+_CELLS = 250
+"""Into how many cells thresholds are put that resampling may choose."""
 
 
 def auroc_statistic(scores: ArrayLike, positives: ArrayLike) -> Statistic:
@@ -85,8 +94,10 @@ def average_precision_statistic(scores: ArrayLike, positives: ArrayLike) -> Stat
     groups = TieGroups(ranking, descending=True)
 
     def compute(weights: FloatArray) -> FloatArray:
-        flagged, found = groups.cumulated(weights, truth)
-        precision = np.divide(found, flagged, out=flagged, where=flagged > 0)
+        return area(*groups.cumulated(weights, truth))
+
+    def area(flagged: FloatArray, found: FloatArray) -> FloatArray:
+        precision = np.divide(found, flagged, out=np.zeros_like(found), where=flagged > 0)
         hits = np.diff(found, axis=1, prepend=0.0)
         return np.asarray(row_dots(hits, precision) / found[:, -1])
 
@@ -103,10 +114,47 @@ def average_precision_statistic(scores: ArrayLike, positives: ArrayLike) -> Stat
         area = (hits * share).sum() / positives
         return np.asarray((truth * (gained[rows] - area) - lost[rows]) / positives)
 
+    @cache
+    def sums() -> Sums | None:
+        # Negatives between two positives count together: their order among themselves is nothing.
+        hit = groups.sums(np.ones((1, len(truth))), truth)[0] > 0
+        return running_sums(groups, truth, hit | np.append(True, hit[:-1]), area)
+
     return Statistic(
         n=len(truth), compute=compute, undefined="no positive sample", note=_balance(truth),
-        influence=influence,
+        influence=influence, sums=sums if len(truth) else None,
     )  # fmt: skip
+
+
+def running_sums(
+    groups: TieGroups,
+    flags: BoolArray,
+    split: BoolArray,
+    value: Callable[[FloatArray, FloatArray], FloatArray],
+) -> Sums | None:
+    """Returns a function of running sums over runs of ranked samples; None where runs are many.
+
+    Args:
+        groups: the samples in their order.
+        flags: shape (n,).
+        split: whether a tie group begins a run, (G,).
+        value: of running sums over the runs, of weights and of weights of flagged samples, (b, R)
+            each, to (b,).
+    """
+    count = int(split.sum())
+    if count > MOST_RUNS:
+        return None
+    run = groups.runs(split)
+
+    def by_group(codes: IntArray, number: int) -> FloatArray:
+        cells = codes * count + run
+        parts = [np.bincount(cells, column, number * count) for column in (None, flags)]
+        return np.concatenate([part.reshape(number, count) for part in parts], axis=1, dtype=float)
+
+    def of_sums(summed: FloatArray) -> FloatArray:
+        return value(summed[:, :count].cumsum(axis=1), summed[:, count:].cumsum(axis=1))
+
+    return Sums(2 * count, by_group, of_sums)
 
 
 def recall_at_precision_statistic(
@@ -133,13 +181,29 @@ def recall_at_precision_statistic(
     groups = TieGroups(ranking, descending=True)
 
     def compute(weights: FloatArray) -> FloatArray:
-        flagged, hits = groups.cumulated(weights, truth)
-        best = np.where(hits / flagged >= precision, hits, 0.0).max(axis=1)
-        return np.asarray(best / hits[:, -1])
+        return best(*groups.cumulated(weights, truth))
+
+    def best(flagged: FloatArray, hits: FloatArray) -> FloatArray:
+        found = np.where(hits / flagged >= precision, hits, 0.0).max(axis=1)
+        return np.asarray(found / hits[:, -1])
+
+    @cache
+    def sums() -> Sums | None:
+        # Fine where the precision may be the asked one within five standard errors; elsewhere no
+        # threshold is chosen, and all samples between count together.
+        flagged, hits = (each[0] for each in groups.cumulated(np.ones((1, len(truth))), truth))
+        reach = 5 * np.sqrt(precision * (1 - precision) / flagged) + 1 / flagged
+        near = np.abs(hits / flagged - precision) <= reach
+        step = max(1, math.ceil(near.sum() / _CELLS))
+        split = near & (near.cumsum() % step == 0)
+        split[1:] |= (near[1:] != near[:-1]) & (near.sum() > 0)
+        split[0] = True
+        return running_sums(groups, truth, split, best)
 
     return Statistic(
-        n=len(truth), compute=compute, undefined="no positive sample", note=_balance(truth)
-    )
+        n=len(truth), compute=compute, undefined="no positive sample", note=_balance(truth),
+        sums=sums if len(truth) else None,
+    )  # fmt: skip
 
 
 def fpr_at_tpr_statistic(scores: ArrayLike, positives: ArrayLike, *, tpr: float) -> Statistic:

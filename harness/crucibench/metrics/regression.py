@@ -6,10 +6,12 @@ if a number isn't finite or the lengths differ.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crucibench.contracts.statistic import Statistic
+from crucibench.contracts.statistic import Statistic, Sums
 from crucibench.metrics._inputs import FloatArray, float_vector, require_same_length
 from crucibench.metrics._rows import row_dots, row_sums, weighted_sum
 from crucibench.metrics._ties import TieGroups
@@ -27,8 +29,14 @@ def rmse_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
     predicted, truth = _checked(predictions, targets)
     squares = (predicted - truth) ** 2
 
+    of_squares = mean_statistic(squares)
+
     def compute(weights: FloatArray) -> FloatArray:
-        return np.sqrt(weighted_sum(weights, squares) / row_sums(weights))
+        return np.sqrt(of_squares.compute(weights))
+
+    def sums() -> Sums | None:
+        mean = of_squares.sums and of_squares.sums()
+        return replace(mean, value=lambda sums: np.sqrt(mean.value(sums))) if mean else None
 
     def influence() -> FloatArray:
         mean = squares.mean()
@@ -36,7 +44,9 @@ def rmse_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
         slope = 0.5 / np.sqrt(mean) / len(squares) if mean else 0.0
         return np.asarray(slope * (squares - mean))
 
-    return Statistic(n=len(truth), compute=compute, undefined="no samples", influence=influence)
+    return Statistic(
+        n=len(truth), compute=compute, undefined="no samples", influence=influence, sums=sums
+    )
 
 
 def median_absolute_error_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:

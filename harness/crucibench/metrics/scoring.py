@@ -36,16 +36,17 @@ from crucibench.metrics.ranking import auroc_statistic
 from crucibench.stats import (
     BootstrapResult,
     IntervalKind,
-    SumStatistic,
     WeightedStatistic,
     auc_interval,
-    block_jackknife_many,
+    block_jackknife,
     bootstrap_many,
     bounded_mean,
     linearised_interval,
     share_interval,
     table_interval,
 )
+from crucibench.stats.resampling import MOST_UNITS
+from crucibench.stats.weighted import sums_of
 from crucibench.util.errors import InputError
 
 LINEAR_FROM = 200
@@ -53,9 +54,11 @@ LINEAR_FROM = 200
 its interval covers as the bootstrap's does, at the cost of one pass (`coverage.py`)."""
 
 BOOTSTRAP_UP_TO = 100_000
-"""Largest n x cost that is bootstrapped; beyond it, groups of samples are left out instead. There
-the sampling law of a smooth statistic is normal for all practical purposes, and 2,000 passes over
-the samples would only cost time."""
+"""Largest n x cost of what is bootstrapped by passes over all samples; beyond it, groups of samples
+are left out instead."""
+
+MOST_SUMS = 1000
+"""Most sums of which a number is bootstrapped, at any number of samples."""
 
 COMPOSED_UP_TO = 100
 """Most classes of which intervals are composed; the mean of more is well resampled."""
@@ -72,7 +75,7 @@ _RELATIVELY_WIDE = 0.5
 
 _GROUP_WORK = 4 * 10**7
 """Samples x cost x groups that a jackknife should keep to, within the numbers of groups below."""
-_FEWEST_GROUPS, _MOST_GROUPS = 20, 200
+_FEWEST_GROUPS, MOST_GROUPS = 20, 200
 
 _ROUNDING = 1e-9
 
@@ -92,9 +95,10 @@ def rows_of(numbers: Iterable[Number], scenario: Scenario, evidence: Evidence) -
     """Returns a row for each number, in their order.
 
     Closed forms where samples are independent: of shares, areas under the ROC curve, functions of a
-    confusion table of up to 100 classes, means within bounds, and a number's own. All else, and
-    everything where samples come in clusters, is resampled: up to 100,000 samples (times the
-    number's cost) by the bootstrap, beyond by the delete-a-group jackknife.
+    confusion table of up to 100 classes, means within bounds, and a number's own; or derivatives,
+    where enough of the rarer outcome stands behind them. All else, and everything where samples
+    come in clusters, is resampled by the bootstrap; what is no function of sums, beyond 100,000
+    samples (times the number's cost), by the delete-a-group jackknife.
 
     Args:
         numbers: what to compute.
@@ -197,7 +201,7 @@ class _Sheet:
         for kind, waiting in self._resampled.items():
             if waiting:
                 asked = {str(one.slot): one.statistic for one in waiting}
-                results = self._intervals(asked, kind, cost=1)
+                results = self._intervals(asked, kind)
                 for one in waiting:
                     self._finish(one, results[str(one.slot)])
         return [row for row in self._slots if row is not None]
@@ -267,42 +271,27 @@ class _Sheet:
         return interval
 
     def _resample(self, one: _Waiting) -> None:
-        cost = self._cost(one.form)
         kind: IntervalKind = "auto" if _bias(one.form) == "none" else "percentile"
-        if cost == 1 or self._n * cost <= BOOTSTRAP_UP_TO:
+        groups = jackknife_groups(one.statistic, self._n, cost_of(one.form, self._n))
+        if groups is None or not self._two_units():
             self._resampled[kind].append(one)
-        else:
-            # One at a time: a dear statistic also holds much memory.
-            asked = {one.number.metric: one.statistic}
-            self._finish(one, self._intervals(asked, kind, cost)[one.number.metric])
-
-    def _cost(self, form: Form) -> int:
-        if isinstance(form, TableMetric):
-            return 1 + form.classes**2 // self._n
-        return form.cost if isinstance(form, RowMetric) else 1
+            return
+        # One at a time: a dear statistic also holds much memory.
+        found = block_jackknife(
+            one.statistic, self._n, level=self._options.level, groups=groups,
+            seed=self._options.seed, stream=self._stream, clusters=self._clusters,
+            strata=self._strata,
+        )  # fmt: skip
+        self._finish(one, found)
 
     def _intervals(
-        self, statistics: Mapping[str, WeightedStatistic], kind: IntervalKind, cost: int
+        self, statistics: Mapping[str, WeightedStatistic], kind: IntervalKind
     ) -> dict[str, BootstrapResult]:
-        if self._n * cost <= BOOTSTRAP_UP_TO or not self._two_units():
-            return bootstrap_many(
-                statistics, self._n, level=self._options.level,
-                replicates=self._options.replicates, seed=self._options.seed, stream=self._stream,
-                clusters=self._clusters, strata=self._strata, kind=kind,
-            )  # fmt: skip
-        # Sums by group are one pass over the samples, however many groups there are.
-        sums = {name: one for name, one in statistics.items() if isinstance(one, SumStatistic)}
-        others = {name: one for name, one in statistics.items() if name not in sums}
-        groups = min(_MOST_GROUPS, max(_FEWEST_GROUPS, _GROUP_WORK // (self._n * cost)))
-        found: dict[str, BootstrapResult] = {}
-        for part, count in ((sums, _MOST_GROUPS), (others, groups)):
-            if part:
-                found |= block_jackknife_many(
-                    part, self._n, level=self._options.level, groups=count,
-                    seed=self._options.seed, stream=self._stream, clusters=self._clusters,
-                    strata=self._strata,
-                )  # fmt: skip
-        return found
+        return bootstrap_many(
+            statistics, self._n, level=self._options.level, replicates=self._options.replicates,
+            seed=self._options.seed, stream=self._stream, clusters=self._clusters,
+            strata=self._strata, kind=kind,
+        )  # fmt: skip
 
     def _two_units(self) -> bool:
         return self._clusters is None or bool((self._clusters != self._clusters[0]).any())
@@ -361,9 +350,29 @@ class _Sheet:
 
 def linear(form: Form) -> bool:
     """Returns whether enough samples of the rarer outcome stand behind a number's derivatives."""
-    if not isinstance(form, RowMetric) or form.influence is None or form.bias != "none":
+    if not isinstance(form, RowMetric) or form.influence is None:
         return False
-    return form.rare is not None and form.rare >= LINEAR_FROM
+    if form.bias != "none" and form.parts == 1:
+        return False
+    return form.rare is not None and form.rare * form.parts >= LINEAR_FROM
+
+
+def cost_of(form: Form, n: int) -> int:
+    """Returns about how many times a plain mean's time a number takes at n samples."""
+    if isinstance(form, TableMetric):
+        return 1 + form.classes**2 // n
+    return form.cost if isinstance(form, RowMetric) else 1
+
+
+def jackknife_groups(statistic: WeightedStatistic, n: int, cost: int) -> int | None:
+    """Returns how many groups of samples are to be left out in turn; None to bootstrap."""
+    sums = sums_of(statistic)
+    if sums is not None:
+        # Of that many sums a mean of means is made, say over classes: it is smooth.
+        return None if sums.count <= MOST_SUMS or n <= MOST_UNITS else MOST_GROUPS
+    if n * cost <= BOOTSTRAP_UP_TO:
+        return None
+    return min(MOST_GROUPS, max(_FEWEST_GROUPS, _GROUP_WORK // (n * cost)))
 
 
 def _undefined(number: Number, value: Value) -> Row:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma
 
-from crucibench.contracts.statistic import Interval, Statistic
+from crucibench.contracts.statistic import Interval, Statistic, Sums
 from crucibench.metrics._inputs import (
     BoolArray,
     FloatArray,
@@ -24,6 +25,7 @@ from crucibench.metrics._inputs import (
 )
 from crucibench.metrics._rows import row_sums
 from crucibench.metrics._ties import TieGroups
+from crucibench.metrics.ranking import running_sums
 from crucibench.metrics.statistic import SharedParts
 from crucibench.stats.intervals import normal_quantile, share_interval
 
@@ -118,9 +120,27 @@ class Risks:
         own = wrong - (1.0 - wrong) * past - right * (at_n - (1.0 - wrong) * at_right)
         return np.asarray(self.area_influence() - _centred(own) / n)
 
+    def sums(self, *, excess: bool) -> Sums | None:
+        """Returns AURC, or its excess, as a function of sums; None where errors are many.
+
+        Of right answers that follow each other the order is nothing, and likewise of wrong ones.
+        """
+        if not self.n:
+            return None
+        ones = np.ones((1, self.n))
+        size, errors = (self._groups.sums(ones, part)[0] for part in (None, self._wrong))
+        kind = np.where(errors == 0, 0, np.where(errors == size, 1, 2))
+        split = np.append(True, (kind[1:] != kind[:-1]) | (kind[1:] == 2))
+
+        def value(upto: FloatArray, errors_upto: FloatArray) -> FloatArray:
+            area = _aurc(upto, errors_upto)
+            return area - _best_aurc(upto[:, -1], errors_upto[:, -1]) if excess else area
+
+        return running_sums(self._groups, self._wrong, split, value)
+
     def _of_weights(self, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        area = _aurc(self._groups, self._wrong, weights)
-        return area, row_sums(weights), row_sums(weights[:, self._wrong])
+        upto, errors_upto = self._groups.cumulated(weights, self._wrong)
+        return _aurc(upto, errors_upto), row_sums(weights), row_sums(weights[:, self._wrong])
 
 
 def aurc_statistic(
@@ -133,8 +153,9 @@ def aurc_statistic(
     """
     made = risks or Risks(confidence, correct)
     return Statistic(
-        n=made.n, compute=made.area, undefined="no samples", influence=made.area_influence
-    )
+        n=made.n, compute=made.area, undefined="no samples", influence=made.area_influence,
+        sums=partial(made.sums, excess=False),
+    )  # fmt: skip
 
 
 def e_aurc_statistic(
@@ -148,8 +169,9 @@ def e_aurc_statistic(
     """
     made = risks or Risks(confidence, correct)
     return Statistic(
-        n=made.n, compute=made.excess, undefined="no samples", influence=made.excess_influence
-    )
+        n=made.n, compute=made.excess, undefined="no samples", influence=made.excess_influence,
+        sums=partial(made.sums, excess=True),
+    )  # fmt: skip
 
 
 def accuracy_at_coverage_statistic(
@@ -242,8 +264,7 @@ def accuracy_at_coverage_interval(
     return Interval(max(0.0, lower), min(1.0, upper), float(level), method)
 
 
-def _aurc(groups: TieGroups, wrong: BoolArray, weights: FloatArray) -> FloatArray:
-    upto, errors_upto = groups.cumulated(weights, wrong)
+def _aurc(upto: FloatArray, errors_upto: FloatArray) -> FloatArray:
     size, errors = (np.diff(each, axis=1, prepend=0.0) for each in (upto, errors_upto))
     before, errors_before = upto - size, errors_upto - errors
     rate = np.divide(errors, size, out=np.zeros_like(size), where=size > 0)

@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar, final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crucibench.contracts.statistic import Statistic
-from crucibench.metrics._inputs import FloatArray, float_vector
+from crucibench.contracts.statistic import Statistic, Sums
+from crucibench.metrics._inputs import FloatArray, IntArray, float_vector
 from crucibench.metrics._rows import row_sums, weighted_sum
 
 T = TypeVar("T")
@@ -61,4 +61,11 @@ def mean_statistic(values: ArrayLike, *, name: str = "values") -> Statistic:
     def influence() -> FloatArray:
         return np.asarray((column - column.mean()) / len(column))
 
-    return Statistic(n=len(column), compute=compute, undefined="no samples", influence=influence)
+    def by_group(codes: IntArray, groups: int) -> FloatArray:
+        parts = [np.bincount(codes, weights, groups) for weights in (column, None)]
+        return np.stack(parts, axis=1).astype(np.float64)
+
+    return Statistic(
+        n=len(column), compute=compute, undefined="no samples", influence=influence,
+        sums=lambda: Sums(2, by_group, lambda sums: sums[:, 0] / sums[:, 1]),
+    )  # fmt: skip

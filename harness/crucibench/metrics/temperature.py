@@ -128,7 +128,9 @@ def recalibrate(
     n = require_same_length(logits=matrix, targets=truth)
     fitted = class_indices("fit", fit, n, what="row indices")
     judged = class_indices("evaluate", evaluate, n, what="row indices")
-    shared = np.intersect1d(fitted, judged)
+    taken = np.zeros(n, dtype=np.bool_)
+    taken[fitted] = True
+    shared = judged[taken[judged]]
     if len(shared):
         raise ValueError(f"evaluate: expected rows that aren't in fit, got {shared[:5].tolist()}")
     found = fit_temperature(matrix[fitted], truth[fitted])

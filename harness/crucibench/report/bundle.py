@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crucibench.integrity.verify import recomputed_differences, verify, without_folder
 from crucibench.report.format import iso
 from crucibench.report.gaps import not_measured
 from crucibench.store.archive import Unpacked
 from crucibench.store.bundle import BUNDLE_FORMAT, bundle_files, manifest_of, write_bundle
+from crucibench.store.events import Dates
 from crucibench.store.redaction import Disclosure
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, UnreadableError
-
-if TYPE_CHECKING:
-    from crucibench.store.events import Dates
 
 
 def make_bundle(run: Run, path: Path, kept: Disclosure) -> dict[str, list[str]]:

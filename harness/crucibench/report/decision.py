@@ -1,4 +1,6 @@
-"""The decision: which model to ship, in a paragraph a data set, made of a run's claims alone.
+"""A run's claims in words: which model to ship, in a paragraph a data set; what stands out.
+
+Trainings of one recipe are not held against each other: their recipe is, against other recipes.
 
 A model may ship whose numbers no audit doubts, none of whose cells failed, that is shown to beat
 the trivial predictors, and that holds a gate policy's required rules, where one is given. Of those
@@ -8,23 +10,22 @@ where that leaves the two open, in the others of its axis, or in any, without be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from crucibench.comparing.claims import Claim, Claims, Tested, claims_of
+from crucibench.comparing.recipes import contenders_of
+from crucibench.contracts.rows import RECIPE, MetricRow
 from crucibench.contracts.verdict import Severity, Status
+from crucibench.gating.policy import Policy
 from crucibench.gating.result import WORST_FIRST, Outcome
 from crucibench.gating.within import GateWithin
 from crucibench.report.format import listed, show_count
-from crucibench.report.leaderboard.columns import gather
-from crucibench.report.standouts import low_first
+from crucibench.report.leaderboard import Board, Column
+from crucibench.report.leaderboard.build import gather
+from crucibench.store.run import Run
 from crucibench.util.text import shorten, visible
-
-if TYPE_CHECKING:
-    from crucibench.gating.policy import Policy
-    from crucibench.report.leaderboard import Column
-    from crucibench.store.run import Run
 
 WORDS = 60
 """Most words of a decision's text."""
@@ -81,9 +82,9 @@ class _Choice:
     ) -> None:
         self.data = data
         self.claims = claims
+        self.wanting = "" if run.finished else "a finished run"
         self.columns = [one for one in columns if one.metric.direction in {"higher", "lower"}]
-        self.models = [name for name, of in run.models if of == data]
-        self.recipes = {name: one.group for (name, of), one in run.models.items() if of == data}
+        self.models = contenders_of(run, data)
         self.gate = gate
         self.needed = 0
         self.unproven: list[str] = []
@@ -91,7 +92,7 @@ class _Choice:
             model: reason
             for model in self.models
             if (
-                reason := _doubts(run, model, data)
+                reason := _doubts(run, self.models[model], data)
                 or self._below_baselines(model)
                 or self._breaks(model)
             )
@@ -109,21 +110,28 @@ class _Choice:
         beside = self.claims.beside
         if beside is None:
             return ""
-        left = [name for name in self._trivial() if not self._claims(model, name, beside)]
+        trainings = self.models[model]
+        left = [
+            (name, one)
+            for name in self._trivial()
+            for one in trainings
+            if not self._claims(one, name, beside)
+        ]
         if not left:
             return ""
-        for name in left:
-            if self._claims(name, model, beside):
+        for name, one in left:
+            if self._claims(name, one, beside):
                 return f"worse than {name}"
         self.unproven.append(model)
-        tested = self._tested(model, left[0], beside)
+        tested = self._tested(left[0][1], left[0][0], beside)
         if tested is not None and tested.gain > 0 and tested.needed is not None:
             self.needed = max(self.needed, tested.needed)
-        return f"not shown to beat {listed(left)}"
+        return f"not shown to beat {listed(list(dict.fromkeys(name for name, _ in left)))}"
 
     def _breaks(self, model: str, rival: str = "") -> str:
         """Returns which required rule of the policy a model does not hold; "" for none."""
-        if self.gate is None or model == rival:
+        mixed = rival and model.endswith(RECIPE) != rival.endswith(RECIPE)
+        if self.gate is None or model == rival or mixed:
             return ""
         checks = self.gate.broken(self.data, model, rival)
         if not checks:
@@ -141,7 +149,7 @@ class _Choice:
             helps = f"about {show_count(_round_up(self.needed))} samples" if self.needed else ""
             return self._none("No model may ship", helps)
         if self.claims.note:
-            return self._none(f"Can't tell: {self.claims.note}", "a finished run")
+            return self._none(f"Can't tell: {self.claims.note}", self.wanting)
         # What too few samples keep from beating a trivial predictor may yet be the better one.
         rivals = [*left, *(model for model in self.unproven if model in self.out)]
         best = [
@@ -222,7 +230,12 @@ class _Choice:
         beside = self.claims.beside
         if beside is None:
             return None
-        won = [found[0] for name in self._trivial() if (found := self._claims(model, name, beside))]
+        won = [
+            found[0]
+            for name in self._trivial()
+            for one in self.models[model]
+            if (found := self._claims(one, name, beside))
+        ]
         return min(won, key=lambda claim: claim.by, default=None)
 
     def _undecided(self, left: Sequence[str]) -> Decision:
@@ -251,10 +264,8 @@ class _Choice:
             one, other = other, one
         column = self._column(tested.place)
         gap = column.metric.show_gain(abs(tested.gain), *_ends(tested))
-        recipe = self.recipes[one] if self.recipes[one] == self.recipes[other] else ""
-        alike = f", trainings of {_name(recipe)}" if recipe else ""
         first = (
-            f"Can't tell {_name(one)} from {_name(other)}{alike}{rest}: in "
+            f"Can't tell {_name(one)} from {_name(other)}{rest}: in "
             f"{low_first(column.title)} the difference is {gap} at n {show_count(tested.n)}"
         )
         return self._none(first, _samples(tested))
@@ -275,7 +286,7 @@ class _Choice:
         return None
 
     def _none(self, first: str, helps: str) -> Decision:
-        parts = [f"{first}.", f"{_capital(helps)} would decide." if helps else "", self._outs()]
+        parts = [f"{first}.", f"{high_first(helps)} would decide." if helps else "", self._outs()]
         return Decision(
             data=self.data, ship=None, text=_within(parts), disqualified=self.out, would_help=helps
         )
@@ -296,18 +307,13 @@ class _Choice:
         return next(one for one in self.columns if one.place == place)
 
 
-class _Doubt(NamedTuple):
-    severity: Severity
-    code: str
-
-
-def _doubts(run: Run, model: str, data: str) -> str:
-    """Returns what keeps a model from shipping whatever its numbers are; "" for nothing."""
-    cells = [one for one in run.cells.values() if (one.model, one.data) == (model, data)]
+def _doubts(run: Run, models: Collection[str], data: str) -> str:
+    """Returns what keeps models from shipping whatever their numbers are; "" for nothing."""
+    cells = [one for one in run.cells.values() if one.model in models and one.data == data]
     # A machine that was busy while a model was timed says nothing against the model, nor in what
     # is made of the timings.
     found = [
-        _Doubt(finding.severity, finding.code)
+        finding
         for cell in cells
         for finding in cell.findings
         if finding.severity is Severity.INVALID
@@ -349,10 +355,6 @@ def _name(model: str) -> str:
     return shorten(visible(model), _NAME)
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _within(parts: Sequence[str]) -> str:
     """Joins sentences up to the number of words; the first is always there, cut if need be."""
     text = ""
@@ -364,3 +366,119 @@ def _within(parts: Sequence[str]) -> str:
     if text:
         return text
     return f"{' '.join(parts[0].split()[: WORDS - 1])} …"
+
+
+_LONGEST_LABEL = 40
+
+
+class _Order(NamedTuple):
+    """How models stand in a column.
+
+    Attributes:
+        column: which.
+        best: the model with the best value.
+        shown: model to value, in words.
+        near: models that no claim says to be behind the best.
+        behind: model to the claim that the best is better.
+        left_out: models whose number bears no claim.
+    """
+
+    column: Column
+    best: str
+    shown: dict[str, str]
+    near: list[str]
+    behind: dict[str, Claim]
+    left_out: list[str]
+
+
+def standouts(board: Board, claims: Claims) -> list[str]:
+    """Returns a sentence a column of a board of one run: an order is stated only where claimed."""
+    if claims.note:
+        return [high_first(f"{claims.note}.")]
+    orders = [
+        order for column in board.columns if (order := _order(board, column, claims)) is not None
+    ]
+    sentences = [_sentence(order) for order in orders if order.behind]
+    open_ = [order.column.title for order in orders if not order.behind]
+    if open_:
+        sentences.append(
+            f"No model is shown to be behind the best in {'; '.join(open_)}: paired tests of all "
+            "models, corrected for their number, leave the order there open."
+        )
+    left_out = list(dict.fromkeys(name for order in orders for name in order.left_out))
+    if left_out:
+        verb = "is" if len(left_out) == 1 else "are"
+        sentences.append(
+            f"{listed(left_out)} {verb} left out of these sentences where a number is not valid, "
+            "is marked, or can't be compared sample by sample."
+        )
+    return sentences
+
+
+def high_first(title: str) -> str:
+    """Returns a title as it stands at the start of a sentence."""
+    return title[:1].upper() + title[1:]
+
+
+def low_first(title: str) -> str:
+    """Returns a title as it stands within a sentence."""
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+
+
+def _order(board: Board, column: Column, claims: Claims) -> _Order | None:
+    direction = column.metric.direction
+    if direction not in {"higher", "lower"}:
+        return None
+    sign = 1.0 if direction == "higher" else -1.0
+    tested = {
+        name
+        for one in claims.tested
+        if (one.data, one.place) == (board.data, column.place)
+        for name in (one.first, one.second)
+    }
+    usable: list[tuple[float, str, str, MetricRow]] = []
+    left_out = []
+    for line in board.lines:
+        number = line.entries[column.place].number
+        if number is None or number.value is None:
+            continue
+        name = shorten(line.label, _LONGEST_LABEL)
+        if line.model not in tested:
+            left_out.append(name)
+            continue
+        usable.append((sign * number.value, name, line.model, number))
+    if len(usable) < 2:
+        return None
+    usable.sort(key=lambda entry: -entry[0])
+    _, best, leader, _ = usable[0]
+    behind: dict[str, Claim] = {}
+    near = []
+    for _, name, model, _ in usable[1:]:
+        claim = claims.better(board.data, column.place, leader, model)
+        if claim is None:
+            near.append(name)
+        else:
+            behind[name] = claim
+    shown = {
+        name: _with_unit(column, column.metric.show(number).value) for _, name, _, number in usable
+    }
+    return _Order(column, best, shown, near, behind, left_out)
+
+
+def _with_unit(column: Column, value: str) -> str:
+    unit = column.metric.shown_unit
+    return f"{value} {unit}" if unit else value
+
+
+def _sentence(order: _Order) -> str:
+    word = "highest" if order.column.metric.direction == "higher" else "lowest"
+    text = f"{high_first(order.column.title)}: {order.best} has the {word} value "
+    text += f"({order.shown[order.best]})"
+    if order.near:
+        text += f"; whether {listed(order.near)} {'is' if len(order.near) == 1 else 'are'} behind "
+        text += "is open"
+    differences = [
+        f"{name} by {order.column.metric.show_gain(claim.by, claim.lower, claim.upper)}"
+        for name, claim in order.behind.items()
+    ]
+    return f"{text}. It is better than {listed(differences, most=4)}."

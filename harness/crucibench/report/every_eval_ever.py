@@ -9,21 +9,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from crucibench.contracts.data import DataCard
+from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.rows import MetricRow
 from crucibench.report.format import iso
 from crucibench.report.leaderboard.lines import words
 from crucibench.report.numbers import ShownMetric, declared_metrics, metric_of, numbers_of
 from crucibench.report.site.links import sealed
 from crucibench.store.layout import slug
+from crucibench.store.run import Run
 from crucibench.util.hashing import data_digest
 from crucibench.util.text import shorten, visible
-
-if TYPE_CHECKING:
-    from crucibench.contracts.data import DataCard
-    from crucibench.contracts.evidence import ModelInfo
-    from crucibench.store.run import Run
 
 SCHEMA_VERSION = "0.3.0"
 UNKNOWN = "unknown"

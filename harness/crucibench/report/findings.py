@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crucibench.contracts.verdict import Severity, Status, Verdict
 from crucibench.report.format import counted, listed
+from crucibench.store.cells import CellFile, FindingFile
+from crucibench.store.run import Run
 from crucibench.util.hashing import canonical_json
-
-if TYPE_CHECKING:
-    from crucibench.store.cells import CellFile, FindingFile
-    from crucibench.store.run import Run
 
 _RANK = {Severity.INVALID: 0, Severity.SUSPECT: 1, Severity.INFO: 2}
 

@@ -1,4 +1,4 @@
-"""How numbers, names and times are written, by one rule everywhere.
+"""How numbers, names and times are written, by one rule everywhere; and CSV.
 
 A metric whose bounds are 0 and 1 and that has no unit is shown in per cent, every other in its own
 unit. Two significant digits of the interval's half-width decide the decimals of a value and its
@@ -7,10 +7,13 @@ interval; a value without an interval gets three significant digits (per cent: o
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from crucibench.util.text import shorten, visible
 
@@ -123,6 +126,16 @@ def iso(seconds: float | None) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def duration(seconds: float) -> str:
+    """Writes a time: ``0.4 s``, ``12 s``, ``3 min``, ``2 h 5 min``."""
+    if seconds < 10:
+        return f"{max(seconds, 0.1):.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def show_minute(seconds: float | None) -> str:
     """Writes a time for people, in UTC: ``2026-11-23 09:32``; "" for none."""
     return iso(seconds)[:16].replace("T", " ")
@@ -155,3 +168,48 @@ def _signed(text: str) -> str:
 
 def _infinite(number: float) -> str:
     return DASH if math.isnan(number) else "∞" if number > 0 else "\u2212∞"
+
+
+_FORMULA = frozenset("=+-@＝＋－＠")  # noqa: RUF001 - full-width forms count in some spreadsheets
+
+_UNQUOTED = ",:;=+-._~!*()/?@$"
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Returns CSV with line feeds; numbers are raw, None and NaN are empty.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([_safe(name) for name in columns])
+    writer.writerows([_safe(value) for value in row] for row in rows)
+    return stream.getvalue()
+
+
+def data_uri(text: str) -> str:
+    """Returns a link target that holds `text` as a CSV file."""
+    return f"data:text/csv;charset=utf-8,{quote(text, safe=_UNQUOTED)}"
+
+
+def embedded(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Returns a link target that holds a table as CSV, numbers to six significant digits.
+
+    A page holds many of them: every digit is in the run directory.
+    """
+    short = (
+        [float(f"{value:.6g}") if isinstance(value, float) else value for value in row]
+        for row in rows
+    )
+    return data_uri(csv_text(columns, short))
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.lstrip()[:1] in _FORMULA and text.strip() else text

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Status
+from crucibench.report.facts import environment_of
 from crucibench.report.findings import address_of
 from crucibench.report.format import counted, listed, show_count
 from crucibench.report.numbers import (
@@ -18,26 +19,11 @@ from crucibench.report.numbers import (
     names_in_order,
     numbers_of,
 )
-from crucibench.report.provenance import environment_of
-
-if TYPE_CHECKING:
-    from crucibench.store.cells import CellFile
-    from crucibench.store.run import Run
+from crucibench.store.cells import CellFile
+from crucibench.store.run import Run
 
 WITHHELD = "the run itself says why"
 """Stands for the reason of a failure: an error's words may quote a sample."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A cell that failed."""
-
-    cell: str
-    model: str
-    data: str
-    scenario: str
-    reason: str
-    detail: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,27 +38,12 @@ class MissingResults:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coverage:
-    """How many cells each suite ran for each model of a data set.
-
-    Attributes:
-        data: the data set.
-        axes: one for each suite.
-        rows: model, and for each suite a few words.
-    """
-
-    data: str
-    axes: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Gaps:
     """All that a run did not measure, as far as it knows."""
 
     sentences: list[str] = field(default_factory=list)
-    coverage: list[Coverage] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    coverage: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[CellFile] = field(default_factory=list)
     skipped: list[MissingResults] = field(default_factory=list)
     inapplicable: list[MissingResults] = field(default_factory=list)
     undefined: list[MissingResults] = field(default_factory=list)
@@ -91,18 +62,7 @@ def gaps_of(
     return Gaps(
         sentences=[*_axes(run, cells), *_subsets(run, cells)],
         coverage=_coverage(run, cells, models, data),
-        failures=[
-            Failure(
-                cell=cell.cell,
-                model=cell.model,
-                data=cell.data,
-                scenario=address_of(cell),
-                reason=cell.reason,
-                detail=cell.detail,
-            )
-            for cell in cells
-            if cell.status is Status.FAILED
-        ],
+        failures=[cell for cell in cells if cell.status is Status.FAILED],
         skipped=_grouped(
             (cell.data, address_of(cell), cell.model, cell.reason)
             for cell in cells
@@ -165,7 +125,8 @@ def _subsets(run: Run, cells: Sequence[CellFile]) -> list[str]:
 
 def _coverage(
     run: Run, cells: Sequence[CellFile], models: Sequence[str], data: Sequence[str]
-) -> list[Coverage]:
+) -> list[dict[str, Any]]:
+    """Returns how many cells each suite ran for each model, in words, by data set."""
     suites = list(run.suites)
     inapplicable = {
         (suite, entry["model"], entry["data"])
@@ -188,7 +149,7 @@ def _coverage(
             for model in present
         ]
         axes = tuple(run.suites[suite].get("axis") or suite for suite in suites)
-        found.append(Coverage(data=name, axes=axes, rows=tuple(rows)))
+        found.append({"data": name, "axes": axes, "rows": rows})
     return found
 
 
@@ -238,68 +199,40 @@ _PARTICULAR = re.compile(r"'[^']*'|\d+(?:[.,]\d+)*")
 """What reasons of one kind differ in: names in quotation marks, and numbers."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reason:
-    """Numbers that are missing for reasons of one kind.
+def by_reason(gaps: Iterable[MissingResults]) -> list[dict[str, Any]]:
+    """Groups what is missing by data set, suite and kind of reason, the most frequent first.
 
-    Attributes:
-        text: the reason; with ``…`` for what differs, where it differs.
-        gaps: what is missing, each with its own words.
+    Returns:
+        ``data``, ``suite``, ``count`` (of numbers) and ``reasons``, each with its ``text`` (``…``
+        stands for what differs), ``count``, ``models``, ``gaps``, and whether it is ``alike`` for
+        all, to the letter.
     """
-
-    text: str
-    gaps: tuple[MissingResults, ...]
-
-    @property
-    def count(self) -> int:
-        """How many numbers."""
-        return sum(gap.count for gap in self.gaps)
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The models that they are of."""
-        return tuple(dict.fromkeys(model for gap in self.gaps for model in gap.models))
-
-    @property
-    def alike(self) -> bool:
-        """Whether the reason is the same for all, to the letter."""
-        return len({gap.reason for gap in self.gaps}) == 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reasons:
-    """What a suite's numbers on one data set are missing for, the most frequent reason first."""
-
-    data: str
-    suite: str
-    reasons: tuple[Reason, ...]
-
-    @property
-    def count(self) -> int:
-        """How many numbers."""
-        return sum(reason.count for reason in self.reasons)
-
-
-def by_reason(gaps: Iterable[MissingResults]) -> list[Reasons]:
-    """Groups what is missing by data set, suite and kind of reason."""
     found: dict[tuple[str, str], dict[str, list[MissingResults]]] = {}
     for gap in gaps:
         suite = gap.what.partition("/")[0]
         kinds = found.setdefault((gap.data, suite), {})
         kinds.setdefault(_PARTICULAR.sub("…", gap.reason), []).append(gap)
     return [
-        Reasons(data=data, suite=suite, reasons=tuple(_reasons(kinds)))
+        {
+            "data": data, "suite": suite, "reasons": _reasons(kinds),
+            "count": sum(gap.count for gaps in kinds.values() for gap in gaps),
+        }
         for (data, suite), kinds in found.items()
-    ]
+    ]  # fmt: skip
 
 
-def _reasons(kinds: dict[str, list[MissingResults]]) -> list[Reason]:
-    """Returns the reasons, the most frequent first."""
+def _reasons(kinds: Mapping[str, Sequence[MissingResults]]) -> list[dict[str, Any]]:
     found = []
     for kind, gaps in kinds.items():
-        one = Reason(text=gaps[0].reason, gaps=tuple(gaps))
-        found.append(one if one.alike else Reason(text=kind, gaps=tuple(gaps)))
-    return sorted(found, key=lambda one: (-one.count, one.text))
+        alike = len({gap.reason for gap in gaps}) == 1
+        found.append(
+            {
+                "text": gaps[0].reason if alike else kind, "alike": alike, "gaps": gaps,
+                "count": sum(gap.count for gap in gaps),
+                "models": list(dict.fromkeys(model for gap in gaps for model in gap.models)),
+            }
+        )  # fmt: skip
+    return sorted(found, key=lambda one: (-one["count"], one["text"]))
 
 
 def not_measured(run: Run, numbers: Sequence[MetricRow] | None = None) -> list[str]:
@@ -316,8 +249,7 @@ def not_measured(run: Run, numbers: Sequence[MetricRow] | None = None) -> list[s
     gaps = gaps_of(run, numbers, declared_metrics(run.suites), models, data)
     sentences = [
         f"{cell.model} on {cell.data}, {address_of(cell)} failed: {WITHHELD}."
-        for cell in run.cells.values()
-        if cell.status is Status.FAILED
+        for cell in gaps.failures
     ]
     sentences += gaps.sentences
     for why, kind in (

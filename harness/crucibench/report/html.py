@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crucibench.comparing.claims import claims_of
 from crucibench.comparing.run_parity import pairs_of
 from crucibench.contracts.verdict import Severity, Verdict
-from crucibench.report import plots
+from crucibench.gating.policy import Policy
+from crucibench.report import leaderboard_text, plots
 from crucibench.report.decision import decisions_of
+from crucibench.report.facts import (
+    card_facts,
+    comparison_fields,
+    digests_of,
+    environment_facts,
+    model_facts,
+    plain,
+    run_facts,
+)
 from crucibench.report.findings import (
     IMPRECISE_MARK,
     IMPRECISE_WORDS,
@@ -39,27 +49,22 @@ from crucibench.report.numbers import (
     names_in_order,
     numbers_of,
 )
-from crucibench.report.page import Anchors, FilledSection, ModelHead, SuiteView
-from crucibench.report.provenance import (
-    card_facts,
-    comparison_fields,
-    digests_of,
-    environment_facts,
-    model_facts,
-    plain,
-    run_facts,
+from crucibench.report.page import (
+    Anchors,
+    FilledSection,
+    ModelHead,
+    environment,
+    part,
+    source_digest,
 )
-from crucibench.report.recipes import recipe_views
-from crucibench.report.scorecard import ScorecardView, scorecard_view
+from crucibench.report.scorecard import recipe_views, scorecard_view
 from crucibench.report.sections import declared_sections, evidence_of, filled
-from crucibench.report.templating import environment, part, source_digest
+from crucibench.store.run import Run
+from crucibench.util.atomic import write_text
 from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-    from crucibench.gating.policy import Policy
-    from crucibench.store.run import Run
 
 
 def render_html(run: Run, *, gallery: bool = True, policy: Policy | None = None) -> str:
@@ -78,18 +83,6 @@ def render_section(section: FilledSection) -> str:
     templates = _environment()
     macros = templates.get_template("macros.html.j2").module
     return templates.get_template("section.html.j2").render(section=section, m=macros)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Definition:
-    """One entry of the glossary."""
-
-    metric: ShownMetric
-    anchor: str
-    axis: str
-    words: str
-    bounds: str
-    methods: str
 
 
 class _Report:
@@ -172,7 +165,7 @@ class _Report:
         counts = self.run.cards[data].counts
         return ", ".join(f"{show_count(n)} {role}" for role, n in counts.items())
 
-    def _scorecard(self, board: Board) -> ScorecardView:
+    def _scorecard(self, board: Board) -> dict[str, Any]:
         return scorecard_view(
             board,
             about=self._about(board.data),
@@ -206,7 +199,7 @@ class _Report:
         place = models.index(model) if model in models else len(models)
         return ModelHead(name=model, colour=place % plots.COLOURS, dash=plots.dash(place))
 
-    def _suites(self, data: str) -> list[SuiteView]:
+    def _suites(self, data: str) -> list[dict[str, Any]]:
         views = []
         for name, info in self.run.suites.items():
             evidence = evidence_of(
@@ -224,14 +217,14 @@ class _Report:
             sections = [section for section in drawn if section is not None]
             if sections:
                 views.append(
-                    SuiteView(
-                        anchor=self.anchors("suite", data, name),
-                        axis=info.get("axis") or name,
-                        name=name,
-                        description=info.get("description") or "",
-                        sections=sections,
-                        absent=evidence.absent(),
-                    )
+                    {
+                        "anchor": self.anchors("suite", data, name),
+                        "axis": info.get("axis") or name,
+                        "name": name,
+                        "description": info.get("description") or "",
+                        "sections": sections,
+                        "absent": evidence.absent(),
+                    }
                 )
         return views
 
@@ -265,7 +258,7 @@ class _Report:
             "spec": run.layout.spec.read_text(encoding="utf-8"),
         }
 
-    def _definitions(self) -> list[_Definition]:
+    def _definitions(self) -> list[dict[str, Any]]:
         methods: dict[tuple[str, str], dict[str, None]] = {}
         used: dict[tuple[str, str], ShownMetric] = {}
         for number in self.numbers:
@@ -275,14 +268,14 @@ class _Report:
                 level = f" ({show_level(number.level)})" if number.level else ""
                 methods.setdefault(key, {})[f"{number.method}{level}"] = None
         return [
-            _Definition(
-                metric=metric,
-                anchor=self._href(metric),
-                axis=self.run.suites.get(metric.suite, {}).get("axis") or metric.suite,
-                words=direction_words(metric.direction),
-                bounds=_bounds(metric),
-                methods=", ".join(methods.get(key, {})),
-            )
+            {
+                "metric": metric,
+                "anchor": self._href(metric),
+                "axis": self.run.suites.get(metric.suite, {}).get("axis") or metric.suite,
+                "words": direction_words(metric.direction),
+                "bounds": _bounds(metric),
+                "methods": ", ".join(methods.get(key, {})),
+            }
             for key, metric in sorted(
                 used.items(), key=lambda item: (item[0][0], item[1].name.lower(), item[0][1])
             )
@@ -316,3 +309,22 @@ def _environment() -> Environment:
     }
     made.globals["VALID"] = Verdict.VALID
     return made
+
+
+def write_views(run: Run, *, gallery: bool = True, policy: Policy | None = None) -> list[Path]:
+    """Writes ``report.html``, ``leaderboard.md`` and ``leaderboard.csv`` into the run directory.
+
+    The manifest does not list them. If it is written before, the report shows its digest. With
+    `gallery` the report shows the samples that the run kept for it; with a gate's `policy` its
+    decision keeps to that.
+    """
+    claims_of(run)  # boards show the baselines that are scored with them
+    board = leaderboard([run])
+    texts = {
+        run.layout.report: render_html(run, gallery=gallery, policy=policy),
+        run.layout.leaderboard("md"): leaderboard_text.markdown(board),
+        run.layout.leaderboard("csv"): leaderboard_text.csv(board),
+    }
+    for path, text in texts.items():
+        write_text(path, text)
+    return list(texts)

@@ -11,30 +11,28 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from crucibench.contracts.data import DataCard
+from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Verdict
+from crucibench.report.facts import card_facts
 from crucibench.report.findings import VERDICT_MARKS, findings_of
 from crucibench.report.format import direction_words, iso, show_count
 from crucibench.report.gaps import not_measured
 from crucibench.report.leaderboard import Column
-from crucibench.report.leaderboard.columns import gather
+from crucibench.report.leaderboard.build import gather
 from crucibench.report.leaderboard.lines import words
-from crucibench.report.provenance import card_facts
 from crucibench.report.site.links import sealed
 from crucibench.store.layout import slug
+from crucibench.store.run import Run
 from crucibench.store.seal import MARK
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.text import markdown_text, visible
 from crucibench.util.untrusted.yaml_text import dump_yaml
-
-if TYPE_CHECKING:
-    from crucibench.contracts.data import DataCard
-    from crucibench.contracts.evidence import ModelInfo
-    from crucibench.store.run import Run
 
 UNKNOWN = "Not stated."
 

@@ -1,20 +1,25 @@
-"""A leaderboard as Markdown, CSV and JSON."""
+"""A leaderboard as Markdown, CSV, JSON and LaTeX.
+
+In LaTeX what a user named is escaped, character by character: no name is a command. Characters
+that the common fonts lack are written as their code points, so that pdflatex sets every name.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Verdict
-from crucibench.report.csv_text import csv_text
+from crucibench.report.format import csv_text
 from crucibench.report.leaderboard import Board, Column, Leaderboard, Line
 from crucibench.report.leaderboard.lines import FIELDS
 from crucibench.report.leaderboard.shown import ShownBoard, TextTable, shown_board
 from crucibench.report.numbers import ShownNumber
-from crucibench.util.text import markdown_text
+from crucibench.util.text import markdown_text, shorten, visible
 
 _CSV_COLUMNS = (
     "data", "model", "run", "axis", "address", "metric", "value", "lower", "upper", "level", "n",
@@ -35,7 +40,7 @@ def markdown(board: Leaderboard) -> str:
 
 def _board_markdown(board: ShownBoard) -> list[str]:
     lines = [f"## {markdown_text(board.data)}", ""]
-    standings, seeds, cards = board.tables
+    standings, *others = board.tables
     overall = _table_markdown(standings)
     if board.rank_notes:
         overall += [*(f"- {markdown_text(note, 600)}" for note in board.rank_notes), ""]
@@ -54,17 +59,11 @@ def _board_markdown(board: ShownBoard) -> list[str]:
         rank = "| " if board.ranked else ""
         lines.append(f"{rank}| *baseline: {name}* | {' | '.join(map(_cell_markdown, cells))} |")
     lines += ["", markdown_text(f"{board.writing} {board.sorting}", 1000), "", *overall]
-    lines += _table_markdown(seeds) + _table_markdown(cards)
+    for table in others:
+        lines += _table_markdown(table)
     notes = [*board.row_notes, *board.footnotes]
     if notes:
         lines += [f"- {markdown_text(note, 400)}" for note in notes] + [""]
-    if board.apart:
-        lines += ["† Not comparable with the others of its column:", ""]
-        lines += [
-            f"- {markdown_text(what)}: {text}, {markdown_text(why)}"
-            for what, text, why in board.apart
-        ]
-        lines.append("")
     return lines
 
 
@@ -73,7 +72,8 @@ def _table_markdown(table: TextTable) -> list[str]:
         return []
     rows = [" | ".join(markdown_text(text, 200) for text in row) for row in table.rows]
     return [
-        f"| {' | '.join(table.heads)} |", f"| --- |{' ---: |' * (len(table.heads) - 1)}",
+        f"{table.title}:", "", f"| {' | '.join(table.heads)} |",
+        f"| --- |{' ---: |' * (len(table.heads) - 1)}",
         *(f"| {row} |" for row in rows), "",
     ]  # fmt: skip
 
@@ -186,26 +186,7 @@ def json_text(board: Leaderboard) -> str:
         for one in board.boards
     ]
     document = {"runs": list(board.runs), "boards": boards}
-    return _laid_out(document) + "\n"
-
-
-def _laid_out(value: Any, indent: str = "") -> str:
-    """Returns JSON with a line for each list or mapping that holds no other."""
-    deeper = f"{indent} "
-    if isinstance(value, dict) and _holds_others(value.values()):
-        pairs = (
-            f"{deeper}{json.dumps(key, ensure_ascii=False)}: {_laid_out(entry, deeper)}"
-            for key, entry in value.items()
-        )
-        return "{\n" + ",\n".join(pairs) + f"\n{indent}}}"
-    if isinstance(value, list) and _holds_others(value):
-        entries = (f"{deeper}{_laid_out(entry, deeper)}" for entry in value)
-        return "[\n" + ",\n".join(entries) + f"\n{indent}]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _holds_others(values: Iterable[Any]) -> bool:
-    return any(isinstance(value, dict | list) for value in values)
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _standings(board: Board) -> list[dict[str, Any]] | None:
@@ -225,3 +206,90 @@ def _standings(board: Board) -> list[dict[str, Any]] | None:
 def _plain(value: Any) -> Any:
     # JSON has no infinity.
     return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
+    "^": r"\textasciicircum{}", "_": r"\_", "~": r"\textasciitilde{}", "%": r"\%",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "-": "{-}",
+    "\u2013": r"\textendash{}", "\u2014": r"\textemdash{}", "\u2212": r"$-$", "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\rightarrow$", "∞": r"$\infty$",
+    "\u00d7": r"$\times$", "†": r"$\dagger$", "‡": r"$\ddagger$", "✗": r"$\times$",
+    "…": r"\ldots{}", "↳": r"$\hookrightarrow$", "\u00a0": "~", "\n": " ", "µ": r"$\mu$",
+}  # fmt: skip
+_ACCENTS = {
+    "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u0327": "c",
+    "\u030c": "v", "\u030a": "r",
+}  # fmt: skip
+
+PREAMBLE = "% \\usepackage{booktabs,textcomp}\n% \\usepackage[T1]{fontenc}\n"
+
+
+def latex(board: Leaderboard) -> str:
+    """Renders a leaderboard as LaTeX: a table environment a data set.
+
+    It needs the packages booktabs, textcomp and fontenc with T1, and nothing else.
+    """
+    return PREAMBLE + "\n".join(_board(shown_board(one)) for one in board.boards)
+
+
+def latex_text(text: str, limit: int = 80) -> str:
+    """Escapes text for LaTeX."""
+    return "".join(_character(char) for char in shorten(visible(text, keep="\n"), limit))
+
+
+def _character(char: str) -> str:
+    if char in _SPECIAL:
+        return _SPECIAL[char]
+    if char.isascii():
+        return char if char.isprintable() else " "
+    parts = unicodedata.normalize("NFD", char)
+    if len(parts) == 2 and parts[1] in _ACCENTS and parts[0].isascii() and parts[0].isalpha():
+        return f"\\{_ACCENTS[parts[1]]}{{{parts[0]}}}"
+    return f"\\texttt{{U+{ord(char):04X}}}"
+
+
+def _board(board: ShownBoard) -> str:
+    title = latex_text(board.data)
+    if not board.columns:
+        sentences = [
+            "no number of a headline metric was measured",
+            *(latex_text(note, 400) for note in board.rank_notes),
+        ]
+        return "".join(f"% {title}: {text}\n" for text in sentences)
+    heads = [f"{column.axis}: {column.heading}" for column in board.columns]
+    rows = [
+        [*([line.rank] if board.ranked else []), line.name, *map(_with_n, line.cells)]
+        for line in board.lines
+    ]
+    first = ["rank"] if board.ranked else []
+    parts = [_table([*first, "model", *heads], rows, len(first) + 1)]
+    notes = [*board.rank_notes, *board.row_notes, *board.footnotes]
+    for table, texts in zip(board.tables, (1, 2, None, None), strict=True):
+        if table.rows:
+            tabular = _table(table.heads, table.rows, texts or len(table.heads))
+            parts.append(f"{latex_text(table.title)}\n\n{tabular}")
+    sentences = [latex_text(f"{board.writing} {board.sorting}", 1000)]
+    sentences += [latex_text(note, 400) for note in notes]
+    body = "\n\n\\smallskip\n".join(parts)
+    below = "\n\n".join(sentences)
+    return (
+        f"\\begin{{table}}\n\\centering\\footnotesize\n\\caption{{{title}}}\n{body}\n\n"
+        f"\\smallskip\n\\parbox{{\\linewidth}}{{\\scriptsize {below}}}\n\\end{{table}}\n"
+    )
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], texts: int) -> str:
+    """Returns a tabular whose first `texts` columns stand to the left."""
+    form = "l" * texts + "r" * (len(heads) - texts)
+    lines = [" & ".join(latex_text(head) for head in heads)]
+    lines += [" & ".join(latex_text(text) for text in row) for row in rows]
+    head, *body = (f"{line} \\\\" for line in lines)
+    inner = "\n".join([r"\toprule", head, r"\midrule", *body, r"\bottomrule"])
+    return f"\\begin{{tabular}}{{{form}}}\n{inner}\n\\end{{tabular}}"
+
+
+def _with_n(cell: ShownNumber) -> str:
+    return f"{cell.text} (n {cell.n})" if cell.value else cell.text

@@ -1,29 +1,35 @@
-"""What a notebook shows of runs, comparisons and gates; a run's numbers as a frame and a plot."""
+"""What a notebook shows: runs, comparisons, gates; a frame, a plot; the progress of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from crucibench.comparing.results import Comparison
 from crucibench.contracts.verdict import Severity
+from crucibench.engine.inspect import Inspection
+from crucibench.engine.listener import Listener
+from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.gating.result import GateVerdict
 from crucibench.gating.text import plain_text
 from crucibench.report.decision import decisions_of
 from crucibench.report.findings import findings_of
 from crucibench.report.format import show_number
 from crucibench.report.leaderboard import Board, Column, Line, leaderboard
+from crucibench.store.cells import CellFile
+from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
-from crucibench.util.text import visible
+from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from crucibench.comparing.results import Comparison
-    from crucibench.gating.result import GateVerdict
-    from crucibench.store.run import Run
 
 _MOST = 40
 """Differences of a comparison that a notebook shows; the object holds all."""
@@ -166,3 +172,46 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> M
     )
     body = "".join(lines)
     return Markup(f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+_WIDEST = 60
+
+
+@contextlib.contextmanager
+def progress_shown() -> Iterator[Listener]:
+    """Yields what listens to a run: in a kernel of a notebook a bar, elsewhere nothing."""
+    ask = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    if ask is None or not hasattr(ask(), "kernel"):
+        yield Listener()
+        return
+    bar = _Bar()
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+class _Bar(Listener):
+    """A bar over the cells, with what was begun last before it."""
+
+    def __init__(self) -> None:
+        # A widget where ipywidgets is installed, else text.
+        from tqdm.auto import tqdm
+
+        self._tqdm = tqdm(desc="starting", unit="cell")
+
+    def note(self, message: str) -> None:
+        self._tqdm.set_description_str(shorten(visible(message), _WIDEST))
+
+    def planned(self, plan: Plan, inspection: Inspection) -> None:
+        self._tqdm.reset(total=len(plan.cells))
+
+    def started(self, cell: PlannedCell, total: int) -> None:
+        self.note(f"{cell.model.name} on {cell.data.name}, {cell.scenario.address}")
+
+    def finished(self, cell: CellFile) -> None:
+        self._tqdm.update()
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        self._tqdm.close()

@@ -1,4 +1,9 @@
-"""The one reader of metric rows: as typed rows, by their metrics, and as what is shown of them."""
+"""The one reader of metric rows: as typed rows, by their metrics, and as what is shown of them.
+
+Beside numbers stand small marks: an interval as a whisker, a value as a bar. They repeat what the
+figures say, so that readers of the page aloud don't hear them. The style sheet draws them from
+their places in pixels, since a page holds thousands.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -14,12 +19,61 @@ from crucibench.contracts.rows import COLUMNS, Address, MetricRow
 from crucibench.contracts.verdict import Verdict
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass
-from crucibench.report import marks
 from crucibench.report.findings import IMPRECISE_MARK, VERDICT_MARKS
 from crucibench.report.format import DASH, Shown, in_percent, show_count, show_number, show_plain
+from crucibench.store.run import Run
 
-if TYPE_CHECKING:
-    from crucibench.store.run import Run
+_WIDTH = 112.0
+_PAD = 4.0
+
+
+class Scale(NamedTuple):
+    """The ends of a common axis."""
+
+    low: float
+    high: float
+
+    def at(self, value: float) -> float:
+        """Returns a value's place in pixels."""
+        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return _PAD + share * (_WIDTH - 2 * _PAD)
+
+
+def scale_of(values: Iterable[float | None], include: Iterable[float] = ()) -> Scale | None:
+    """Returns the axis that holds all finite values, or None where it has no length."""
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    finite += list(include) if finite else []
+    if not finite or min(finite) == max(finite):
+        return None
+    return Scale(min(finite), max(finite))
+
+
+def whisker(scale: Scale, value: float, interval: tuple[float, float] | None) -> Markup:
+    """Draws a value as a dot on its interval."""
+    return _mark(_span(scale, interval), f"--v:{_px(scale.at(value))}")
+
+
+def bar(scale: Scale, value: float, interval: tuple[float, float] | None, colour: int) -> Markup:
+    """Draws a value as a bar from 0, with its interval."""
+    start, stop = sorted((scale.at(0.0), scale.at(value)))
+    ends = f"--s:{_px(start)};--e:{_px(stop)};--c:var(--line-{colour})"
+    return _mark(ends, _span(scale, interval))
+
+
+def _span(scale: Scale, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return ""
+    low, high = (_px(scale.at(end)) for end in interval)
+    return f"--l:{low};--h:{high}"
+
+
+def _px(pixels: float) -> str:
+    return f"{pixels:.1f}".removesuffix(".0")
+
+
+def _mark(*places: str) -> Markup:
+    # Every place is made of numbers alone. The table's class says what is drawn.
+    return Markup(f'<i style="{";".join(filter(None, places))}"></i>')
 
 
 _WHOSE = re.compile(r"(?:^|; )it is ([^;]+?)(?:, worst of|;|$)")
@@ -73,6 +127,18 @@ class ShownMetric:
         """The unit in which it is shown, or ""."""
         return "points" if self.points else "%" if self.percent else self.unit
 
+    @property
+    def factor(self) -> float:
+        """What a number is multiplied with to be shown in that unit."""
+        return 100.0 if self.percent else 1.0
+
+    def scaled(self, number: MetricRow) -> tuple[float, tuple[float, float] | None]:
+        """Returns value and interval, in the unit shown, of a number that has a value."""
+        assert number.value is not None
+        ends = number.interval
+        scaled = None if ends is None else (self.factor * ends[0], self.factor * ends[1])
+        return self.factor * number.value, scaled
+
     def show(self, number: MetricRow) -> Shown:
         """Writes a number of this metric that has a value."""
         assert number.value is not None
@@ -86,8 +152,7 @@ class ShownMetric:
 
     def show_span(self, low: float, high: float) -> str:
         """Writes the ends of a drawn scale, which are no results and so rounded for reading."""
-        factor = 100.0 if self.percent else 1.0
-        return " to ".join(show_plain(float(f"{factor * end:.3g}")) for end in (low, high))
+        return " to ".join(show_plain(float(f"{self.factor * end:.3g}")) for end in (low, high))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +199,7 @@ class ShownNumber:
 
 def scale_of_numbers(
     numbers: Iterable[MetricRow | None], include: Iterable[float] = ()
-) -> marks.Scale | None:
+) -> Scale | None:
     """Returns the axis that holds all values and intervals, or None where it has no length."""
     ends = (
         end
@@ -142,11 +207,11 @@ def scale_of_numbers(
         if number is not None
         for end in (number.value, number.lower, number.upper)
     )
-    return marks.scale_of(ends, include)
+    return scale_of(ends, include)
 
 
 def shown(
-    metric: ShownMetric, number: MetricRow | None, href: str = "", scale: marks.Scale | None = None
+    metric: ShownMetric, number: MetricRow | None, href: str = "", scale: Scale | None = None
 ) -> ShownNumber:
     """Returns what stands for a metric row.
 
@@ -175,7 +240,7 @@ def shown(
         if math.isfinite(number.value)
         else text.value.replace("\u2212", "-"),
         href=href,
-        whisker="" if scale is None else marks.whisker(scale, number.value, number.interval),
+        whisker="" if scale is None else whisker(scale, number.value, number.interval),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,29 +59,6 @@ class Curve:
     y: NDArray[np.float64]
     lower: NDArray[np.float64] | None = None
     upper: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReliabilityBins:
-    """The filled bins of a reliability diagram.
-
-    Attributes:
-        left: of each bin, shape (n,).
-        right: likewise.
-        count: samples in it.
-        confidence: their mean confidence.
-        share: the share that came true.
-        lower: of the share's interval.
-        upper: likewise.
-    """
-
-    left: NDArray[np.float64]
-    right: NDArray[np.float64]
-    count: NDArray[np.float64]
-    confidence: NDArray[np.float64]
-    share: NDArray[np.float64]
-    lower: NDArray[np.float64]
-    upper: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,9 +151,10 @@ def line_svg(
     return _svg((width, height), [_clip(panel, clip), *drawn], alt)
 
 
-def scatter_svg(dots: Sequence[Dot], *, x: str, y: str, alt: str) -> str:
+def scatter_svg(
+    dots: Sequence[Dot], *, x: str, y: str, alt: str, size: tuple[float, float] = (223.0, 202.0)
+) -> str:
     """Draws points with the intervals of both axes; arguments as of `line_svg`."""
-    size = (223.0, 202.0)
     spans = [[end for dot in dots for end in (dot.x, *(dot.x_ends or ()))],
              [end for dot in dots for end in (dot.y, *(dot.y_ends or ()))]]  # fmt: skip
     panel = _placed(size, *(_Axis(_stretched(np.array(span), 0.08)) for span in spans))
@@ -197,11 +175,23 @@ def scatter_svg(dots: Sequence[Dot], *, x: str, y: str, alt: str) -> str:
     return _svg(size, [*drawn, *_labels(panel, x, y, size)], alt)
 
 
-def reliability_svg(bins: ReliabilityBins, *, colour: int, x: str, y: str, alt: str) -> str:
-    """Draws a reliability diagram over the counts of its bins; arguments as of `line_svg`."""
+def reliability_svg(
+    bins: Mapping[str, NDArray[np.float64]], *, colour: int, x: str, y: str, alt: str
+) -> str:
+    """Draws a reliability diagram over the counts of its bins; other arguments as of `line_svg`.
+
+    Args:
+        bins: of the filled bins, shape (n,) each: ``left`` and ``right`` ends, the ``count`` of
+            samples, their mean ``confidence``, the ``share`` that came true, and the ``lower`` and
+            ``upper`` ends of the share's interval.
+        colour: its place in the page's colours.
+        x: what the horizontal axis shows.
+        y: what the vertical axis shows.
+        alt: what the plot shows, in words.
+    """
     size = (223.0, 252.0)
     unit = _Axis((0.0, 1.0), [0.0, 0.5, 1.0])
-    most = max(1.0, float(bins.count.max(initial=1.0)))
+    most = max(1.0, float(bins["count"].max(initial=1.0)))
     # Fixed places: panels that stand side by side are then drawn to one measure.
     top = _Panel((40.0, 8.0, 212.0, 164.0), unit, unit)
     bottom = _Panel((40.0, 179.0, 212.0, 222.0), unit, _Axis((0.0, most), [0.0, float(int(most))]))
@@ -211,16 +201,16 @@ def reliability_svg(bins: ReliabilityBins, *, colour: int, x: str, y: str, alt: 
         _edges(top, labelled=False), _edges(bottom),
         _stroke(diagonal, "var(--muted)", 1.0, 'stroke-dasharray="4 2"'),
     ]  # fmt: skip
-    for at, lower, upper in zip(bins.confidence, bins.lower, bins.upper, strict=True):
+    for at, lower, upper in zip(bins["confidence"], bins["lower"], bins["upper"], strict=True):
         across, low = top.place(at, lower)
         high = top.place(at, upper)[1]
         drawn.append(
             _stroke(f"M{across} {low}V{high}M{across - 2.5:g} {low}h5M{across - 2.5:g} {high}h5",
                     paint, 1.3)
         )  # fmt: skip
-    drawn.append(_stroke(top.path(bins.confidence, bins.share), paint, 1.1))
-    drawn += _circles(top, bins.confidence, bins.share, 2.0, paint)
-    for left, right, count in zip(bins.left, bins.right, bins.count, strict=True):
+    drawn.append(_stroke(top.path(bins["confidence"], bins["share"]), paint, 1.1))
+    drawn += _circles(top, bins["confidence"], bins["share"], 2.0, paint)
+    for left, right, count in zip(bins["left"], bins["right"], bins["count"], strict=True):
         start, high = bottom.place(left, count)
         end, low = bottom.place(max(right, left + 0.004), 0.0)
         drawn.append(

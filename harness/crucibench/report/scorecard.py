@@ -1,60 +1,34 @@
-"""The scorecard of a data set: what stands out, the numbers, the axes against each other."""
+"""The scorecard of a data set: standouts, numbers, the axes against each other; its recipes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
 from crucibench.comparing.claims import Claims
-from crucibench.contracts.rows import MetricRow
+from crucibench.comparing.recipes import RecipeRow, recipe_rows, recipes_of
+from crucibench.comparing.runs import headline_places
 from crucibench.report import plots
-from crucibench.report.csv_text import embedded
-from crucibench.report.format import listed
-from crucibench.report.leaderboard import Board, Column, Line, axis_columns, pareto_front
+from crucibench.report.decision import high_first, low_first, standouts
+from crucibench.report.format import embedded, listed, show_number
+from crucibench.report.leaderboard import Board, Column, axis_columns, pareto_front
 from crucibench.report.leaderboard.shown import sorting, writing
-from crucibench.report.numbers import ShownMetric, ShownNumber, scale_of_numbers, shown
+from crucibench.report.numbers import ShownMetric, scale_of_numbers, shown
 from crucibench.report.page import (
     Anchors,
     Download,
     Figure,
     MetricView,
     ModelHead,
-    SuiteView,
 )
-from crucibench.report.standouts import high_first, low_first, standouts
+from crucibench.report.plots import trainings_svg
 from crucibench.store.layout import slug
+from crucibench.store.run import Run
+from crucibench.util.errors import CrucibenchError
 from crucibench.util.text import shorten
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParetoView:
-    """Axes of a board against each other."""
-
-    sentence: str
-    legend: Sequence[ModelHead]
-    figures: Sequence[Figure]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScorecardView:
-    """The scorecard of one data set."""
-
-    anchor: str
-    results: str
-    data: str
-    about: str
-    axes: Sequence[tuple[str, int]]
-    columns: Sequence[MetricView]
-    lines: Sequence[tuple[ModelHead, Sequence[ShownNumber]]]
-    baselines: Sequence[tuple[str, Sequence[ShownNumber]]]
-    standouts: Sequence[str]
-    pareto: ParetoView | None
-    caption: str
-    notes: Sequence[str]
-    apart: Sequence[tuple[str, str, ShownNumber, str]]
-    suites: Sequence[SuiteView] = ()
 
 
 def scorecard_view(
@@ -64,10 +38,10 @@ def scorecard_view(
     head: Callable[[str], ModelHead],
     href: Callable[[ShownMetric], str],
     anchors: Anchors,
-    suites: Sequence[SuiteView],
+    suites: Sequence[Mapping[str, Any]],
     claims: Claims,
-) -> ScorecardView:
-    """Makes the scorecard of a board.
+) -> dict[str, Any]:
+    """Makes the scorecard of a board, as its template shows it.
 
     Args:
         board: of one data set.
@@ -109,22 +83,22 @@ def scorecard_view(
         )
         for entry in board.apart
     ]
-    return ScorecardView(
-        anchor=anchors("data", board.data),
-        results=anchors("results", board.data),
-        data=board.data,
-        about=about,
-        axes=board.axes,
-        columns=columns,
-        lines=lines,
-        baselines=board.baselines,
-        standouts=standouts(board, claims),
-        pareto=_pareto_view(board, head, anchors),
-        caption=f"{writing(board)} {sorting(board)}",
-        notes=_notes(found),
-        apart=apart,
-        suites=suites,
-    )
+    return {
+        "anchor": anchors("data", board.data),
+        "results": anchors("results", board.data),
+        "data": board.data,
+        "about": about,
+        "axes": board.axes,
+        "columns": columns,
+        "lines": lines,
+        "baselines": board.baselines,
+        "standouts": standouts(board, claims),
+        "pareto": _pareto_view(board, head, anchors),
+        "caption": f"{writing(board)} {sorting(board)}",
+        "notes": _notes(found),
+        "apart": apart,
+        "suites": suites,
+    }
 
 
 def _notes(found: Iterable[tuple[str, str, str]]) -> list[str]:
@@ -146,7 +120,7 @@ def _notes(found: Iterable[tuple[str, str, str]]) -> list[str]:
 
 def _pareto_view(
     board: Board, head: Callable[[str], ModelHead], anchors: Anchors
-) -> ParetoView | None:
+) -> dict[str, Any] | None:
     """Plots the first axis against each other one; None where there are no two to compare."""
     columns = axis_columns(board)
     figures = [
@@ -157,11 +131,11 @@ def _pareto_view(
     if not figures:
         return None
     front = pareto_front(board, columns)
-    return ParetoView(
-        sentence=_sentence(columns, front),
-        legend=[head(line.model) for line in board.lines],
-        figures=figures,
-    )
+    return {
+        "sentence": _sentence(columns, front),
+        "legend": [head(line.model) for line in board.lines],
+        "figures": figures,
+    }
 
 
 def _sentence(columns: Sequence[Column], front: dict[str, bool]) -> str:
@@ -181,26 +155,19 @@ def _figure(
     front = pareto_front(board, (one, other))
     dots, described, rows = [], [], []
     for line in board.lines:
-        pair = [_number(line, column) for column in (one, other)]
-        if line.label not in front or None in pair:
+        pair = [line.entries[column.place].number for column in (one, other)]
+        known = [number for number in pair if number is not None and number.value is not None]
+        if line.label not in front or len(known) < 2:
             continue
-        x, y = (
-            _AxisValue(column, number)
-            for column, number in zip((one, other), pair, strict=True)
-            if number is not None
-        )
-        dots.append(
-            plots.Dot(
-                colour=head(line.model).colour or 0, x=x.value, y=y.value, x_ends=x.ends,
-                y_ends=y.ends, filled=front[line.label],
-            )
-        )  # fmt: skip
-        name = shorten(line.label)
-        described.append(
-            f"{name} at {x.text} and {y.text}{'' if front[line.label] else ', dominated'}"
-        )
-        rows.append([line.label, x.value, *(x.ends or ("", "")), y.value, *(y.ends or ("", "")),
-                     front[line.label]])  # fmt: skip
+        along, up = zip((one.metric, other.metric), known, strict=True)
+        (x, x_ends), (y, y_ends) = (metric.scaled(number) for metric, number in (along, up))
+        on_front = front[line.label]
+        colour = head(line.model).colour or 0
+        dots.append(plots.Dot(colour=colour, x=x, y=y, x_ends=x_ends, y_ends=y_ends,
+                              filled=on_front))  # fmt: skip
+        texts = " and ".join(metric.show(number).value for metric, number in (along, up))
+        described.append(f"{shorten(line.label)} at {texts}{'' if on_front else ', dominated'}")
+        rows.append([line.label, x, *(x_ends or ("", "")), y, *(y_ends or ("", "")), on_front])
     if len(dots) < 2:
         return None
     names = [_axis(column) for column in (one, other)]
@@ -218,25 +185,79 @@ def _figure(
     )
 
 
-def _number(line: Line, column: Column) -> MetricRow | None:
-    number = line.entries[column.place].number
-    return number if number is not None and number.value is not None else None
-
-
-class _AxisValue:
-    """A number in the unit in which it is shown."""
-
-    def __init__(self, column: Column, number: MetricRow) -> None:
-        metric = column.metric
-        factor = 100.0 if metric.percent else 1.0
-        assert number.value is not None
-        self.value = factor * number.value
-        self.text = metric.show(number).value
-        ends = number.interval
-        self.ends = None if ends is None else (factor * ends[0], factor * ends[1])
-
-
 def _axis(column: Column) -> str:
     unit = column.metric.shown_unit
     title = high_first(column.title)
     return f"{title} [{unit}]" if unit else title
+
+
+SOURCES = ("training", "samples", "both")
+"""What the parts of a variance are called: of trainings, of samples, and of what they do together,
+for each sample and training."""
+
+
+def recipe_views(run: Run, metrics: Mapping[tuple[str, str], ShownMetric]) -> list[dict[str, Any]]:
+    """Returns the headline numbers of a run's recipes, in the order of data and suites.
+
+    Each has ``data``, ``recipe`` (without ``@recipe``), ``metric`` with its scenario, ``trainings``
+    (how many it is the mean of) and, as text that may be empty, ``value``, ``interval``, ``spread``
+    (the SD between trainings with its interval), ``reason`` (why something is missing) and
+    ``picture`` (SVG).
+    """
+    places = {place: position for position, place in enumerate(headline_places(run))}
+    try:
+        rows = [one for one in recipe_rows(run) if one.row.place in places]
+    except CrucibenchError as error:
+        # A report must come out whatever is wrong with a suite's numbers, and say so.
+        nothing = dict.fromkeys(("metric", "value", "interval", "spread", "picture"), "")
+        return [
+            {**nothing, "data": data, "recipe": recipe.name, "reason": str(error),
+             "trainings": len(recipe.trainings)}
+            for (_, data), recipe in recipes_of(run).items()
+        ]  # fmt: skip
+    rows.sort(key=lambda one: (one.row.data, one.row.model, places[one.row.place]))
+    return list(_views(rows, metrics))
+
+
+def _views(
+    rows: Iterable[RecipeRow], metrics: Mapping[tuple[str, str], ShownMetric]
+) -> Iterable[dict[str, Any]]:
+    for one in rows:
+        row, address = one.row, one.row.address
+        metric = metrics[address.suite, address.metric]
+        where = f"{address.suite}/{address.scenario}" + (
+            f" {address.point}" if address.point else ""
+        )
+        name = f"{metric.name}, {where}"
+        value = interval = spread = ""
+        if row.value is not None:
+            found = metric.show(row)
+            value = " ".join(filter(None, (found.value, metric.shown_unit)))
+            interval = found.interval
+        if one.parts is not None:
+            ends = (one.parts.training, one.parts.training_lower, one.parts.training_upper)
+            shown = show_number(*map(math.sqrt, ends), percent=metric.percent)
+            spread = f"{shown.value} {shown.interval}"
+        yield {
+            "data": row.data, "recipe": address.model.rpartition("@")[0], "metric": name,
+            "value": value, "interval": interval, "trainings": len(one.trainings),
+            "spread": spread, "reason": row.reason, "picture": _picture(one, metric, name),
+        }  # fmt: skip
+
+
+def _picture(one: RecipeRow, metric: ShownMetric, name: str) -> Markup:
+    if not one.trainings:
+        return Markup("")
+    factor, ends = metric.factor, one.row.interval
+    parts = one.parts
+    variances = [] if parts is None else [parts.training, parts.samples, parts.residual]
+    # Escaped where it is drawn.
+    return Markup(
+        trainings_svg(
+            [factor * training.value for training in one.trainings],
+            None if ends is None else (factor * ends[0], factor * ends[1]),
+            list(zip(SOURCES, variances, strict=False)),
+            x=" ".join(filter(None, (metric.name, metric.shown_unit))),
+            alt=f"{name}: {len(one.trainings)} trainings of one recipe",
+        )
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -26,12 +27,11 @@ from crucibench.report.format import DASH, counted, listed, show_level
 from crucibench.report.leaderboard import Leaderboard
 from crucibench.report.leaderboard.shown import ShownBoard, TextTable, shown_board
 from crucibench.report.numbers import ShownNumber
+from crucibench.store.run import Run
 from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from crucibench.store.run import Run
 
 _VERDICT_STYLES = {Verdict.VALID: "", Verdict.SUSPECT: "yellow", Verdict.INVALID: "red"}
 _SEVERITY_STYLES = {Severity.INFO: "dim", Severity.SUSPECT: "yellow", Severity.INVALID: "red"}
@@ -111,12 +111,7 @@ def _scorecard(board: ShownBoard, places: Sequence[int]) -> Table:
 
 def _folded(heading: str) -> Text:
     """Returns a heading of short lines: the column is as wide as its numbers."""
-    lines: list[str] = []
-    for word in visible(heading).split():
-        if lines and len(lines[-1]) + len(word) < _HEAD:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
+    lines = wrap(visible(heading), _HEAD, break_long_words=False, break_on_hyphens=False)
     return Text("\n".join(lines))
 
 
@@ -147,12 +142,12 @@ def print_findings(console: Console, run: Run, *, notes: bool = True) -> None:
     """
     found = findings_to_read(run, notes=notes)
     if found:
-        _print_by_code(console, found)
+        print_by_code(console, found)
     else:
         console.print(nothing_found(run.cells.values()))
 
 
-def _print_by_code(console: Console, found: Sequence[FoundHere]) -> None:
+def print_by_code(console: Console, found: Sequence[FoundHere]) -> None:
     """Prints each kind of finding once: where it was made, and its first sentence."""
     alike: dict[tuple[Severity, str], list[FoundHere]] = {}
     for entry in found:
@@ -172,25 +167,6 @@ def _print_by_code(console: Console, found: Sequence[FoundHere]) -> None:
 def findings_to_read(run: Run, *, notes: bool) -> list[FoundHere]:
     """Returns a run's findings, the gravest first; `notes` includes those of severity info."""
     return [entry for entry in findings_of(run) if notes or entry.severity is not Severity.INFO]
-
-
-def findings_table(found: Sequence[FoundHere]) -> Table:
-    """Returns findings as a table."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Findings", title_justify="left")
-    for name in ("severity", "model", "data", "where", "finding"):
-        table.add_column(name, overflow="fold", ratio=1 if name == "finding" else None)
-    for entry in found:
-        where = entry.scenario
-        if len(entry.cells) > 1:
-            where += f" ({counted(len(entry.cells), 'cell')})"
-        table.add_row(
-            Text(str(entry.severity), style=_SEVERITY_STYLES[entry.severity]),
-            _name(entry.model),
-            _name(entry.data),
-            _plain(where),
-            _plain(f"{entry.code}: {entry.message}"),
-        )
-    return table
 
 
 def board_tables(board: ShownBoard, console: Console) -> list[Table]:
@@ -252,7 +228,7 @@ def _print_board(console: Console, board: ShownBoard) -> None:
         console.print(
             _name(board.data), Text("no number of a headline metric was measured"), sep=": "
         )
-        for note in board.left_out:
+        for note in board.rank_notes:
             console.print(_plain(note, "dim"))
         return
     for table in board_tables(board, console):
@@ -268,8 +244,6 @@ def _print_board(console: Console, board: ShownBoard) -> None:
             console.print(_texts_table(texts))
     for note in (*board.row_notes, *board.footnotes):
         console.print(_plain(note))
-    for what, text, why in board.apart:
-        console.print(_plain(f"† {what}: {text}, not joined: {why}"))
 
 
 def _texts_table(texts: TextTable, *, numeric: bool = False) -> Table:

@@ -1,4 +1,4 @@
-"""When each cell of a run was under way, by the run's log, and bars that show it.
+"""When each cell of a run was under way, by the run's log.
 
 All times are seconds since the first line of the log. The log is written while the run goes on, by
 processes that may be killed: a last line may be torn, and events that this version does not know
@@ -7,414 +7,159 @@ may stand between the others.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from crucibench.report.findings import address_of
 from crucibench.store.events import LOG_AT_MOST
+from crucibench.store.run import Run
 from crucibench.util.errors import InputError, UnreadableError
-from crucibench.util.untrusted.content import read_content
+from crucibench.util.untrusted.content import RefusedError, read_content
 from crucibench.util.untrusted.json_text import parse_json
-from crucibench.util.untrusted.refusal import RefusedError
 
-if TYPE_CHECKING:
-    from crucibench.store.run import Run
-
-Ending = Literal["finished", "interrupted", "stopped", "broken off", "open"]
-"""How an attempt ended. ``broken off``: its log has no end, as after a kill or an error, and there
-is a later attempt; ``open``: likewise, and it may still be under way."""
-
-Interval = tuple[float, float]
-
-Mark = Literal["work", "wait", "pause", "idle"]
-"""A column of a bar: a task ran; the cell was begun and not ended; nothing ran at all; none."""
+ATTEMPT = ("attempt", "start", "end", "ended", "executor", "workers", "busy")
+CELL = (
+    "cell", "model", "data", "scenario", "start", "end", "busy", "workers", "tasks", "retries",
+    "cached", "status", "verdict",
+)  # fmt: skip
+LOSS = ("worker", "time", "state", "reason")
 
 _LINE_START = '{"time"'
-
 _LOSSES = frozenset({"lost", "killed", "crashed"})
 _OWN = frozenset({"derive", "score"})
 """What the process does that holds the run, and no worker."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """From one start of the command to its end.
+def timeline(run: Run) -> dict[str, Any]:
+    """Returns the attempts of a run and when each cell was under way, as plain data.
 
-    Attributes:
-        number: from 1.
-        start: of its first line.
-        end: of its last line.
-        ending: how it ended.
-        executor: who spread the work; None where the log does not say.
-        workers: how many; likewise.
-        busy: the seconds of all tasks of its workers together.
-    """
-
-    number: int
-    start: float
-    end: float
-    ending: Ending
-    executor: str | None
-    workers: int | None
-    busy: float
-
-    @property
-    def use(self) -> float | None:
-        """The share of the workers' time that went into tasks; None where it is not known."""
-        whole = (self.end - self.start) * (self.workers or 0)
-        return min(1.0, self.busy / whole) if whole > 0 else None
-
-
-@dataclass(frozen=True)
-class Pause:
-    """Between two attempts nothing ran.
-
-    Attributes:
-        start: the end of the attempt before.
-        end: the start of the next.
-        ending: how the attempt before ended.
-    """
-
-    start: float
-    end: float
-    ending: Ending
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A worker that did not end by itself."""
-
-    time: float
-    worker: str
-    state: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellTimes:
-    """One cell.
-
-    Attributes:
-        cell: its id.
-        model, data, scenario: what it is; None where neither log nor cell file says so.
-        start: when it was begun first; None where the log does not say.
-        end: when it was ended last; None while it is not.
-        busy: the seconds of all its tasks together; None where the log holds no tasks at all.
-        workers: who worked on it.
-        tasks: how many.
-        retries: how often something of it was tried again.
-        cached: whether its records were taken from the cache.
-        status: None while it has none.
-        verdict: of its numbers.
-        spans: when it was under way, an interval an attempt.
-        work: when a task of it was.
-    """
-
-    cell: str
-    model: str | None
-    data: str | None
-    scenario: str | None
-    start: float | None
-    end: float | None
-    busy: float | None
-    workers: tuple[str, ...]
-    tasks: int
-    retries: int
-    cached: bool
-    status: str | None
-    verdict: str | None
-    spans: tuple[Interval, ...]
-    work: tuple[Interval, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timeline:
-    """A run's log, in order.
-
-    Attributes:
-        begun: seconds since the epoch at which the log begins.
-        attempts: in order.
-        cells: in order of their start; skipped ones are left out.
-        losses: workers that were lost, killed or crashed.
-        skipped: how many cells were skipped.
-        torn: how many lines can't be read.
-    """
-
-    begun: float
-    attempts: tuple[Attempt, ...]
-    cells: tuple[CellTimes, ...]
-    losses: tuple[Loss, ...]
-    skipped: int
-    torn: int
-
-    @property
-    def end(self) -> float:
-        """When the log ends."""
-        return max(attempt.end for attempt in self.attempts)
-
-    @property
-    def pauses(self) -> tuple[Pause, ...]:
-        """The times between attempts."""
-        pairs = zip(self.attempts, self.attempts[1:], strict=False)
-        return tuple(
-            Pause(before.end, after.start, before.ending)
-            for before, after in pairs
-            if after.start > before.end
-        )
-
-    @property
-    def running(self) -> float:
-        """The seconds from start to end, pauses left out."""
-        return self.end - sum(pause.end - pause.start for pause in self.pauses)
-
-
-def timeline(run: Run) -> Timeline:
-    """Reads the timeline of a run.
+    An attempt is from one start of the command to its end; ``ended`` says how: ``finished``,
+    ``interrupted``, ``stopped`` (by an error), ``broken off`` (the log has no end, as after a
+    kill), or ``open`` (likewise, and it may still be under way). A cell's ``busy`` are the seconds
+    of all its tasks together, None where the log holds no tasks at all; an attempt's are those of
+    its workers. What the log does not say is None.
 
     Raises:
-        InputError: if it is a pack, which holds no times.
+        InputError: if the run is a pack, which holds no times.
         UnreadableError: if the run has no log, or one without a readable line.
     """
     if run.packed:
         raise InputError("a pack holds no times: ask the run that it was made of")
-    lines, torn = read_log(run.layout.events)
-    if not lines:
+    events, torn = read_log(run.layout.events)
+    if not events:
         raise UnreadableError(f"run {run.id} has no log ({str(run.layout.events)!r} is empty)")
-    reader = _Reader(float(lines[0]["time"]))
-    for line in lines:
-        reader.take(line)
-    return reader.timeline(run, torn)
-
-
-@dataclass
-class _Span:
-    """A cell in one attempt.
-
-    Attributes:
-        start: the first moment at which it was heard of.
-        end: the last one.
-        ended: when its cell ended in this attempt, or None.
-        asked: whether a model was asked, or its records came from the cache.
-    """
-
-    start: float = math.inf
-    end: float = -math.inf
-    ended: float | None = None
-    asked: bool = False
-    work: list[Interval] = field(default_factory=list)
-    workers: set[str] = field(default_factory=set)
-
-    def reach(self, *times: float) -> None:
-        self.start, self.end = min(self.start, *times), max(self.end, *times)
-
-
-@dataclass
-class _Cell:
-    facts: dict[str, str | None] = field(default_factory=dict)
-    spans: dict[int, _Span] = field(default_factory=dict)
-    """By number of the attempt."""
-    retries: int = 0
-    cached: bool = False
-
-    def counting(self) -> dict[int, _Span]:
-        """Returns the attempts that count: an attempt after it was settled only reads it again."""
-        found: dict[int, _Span] = {}
-        settled = False
-        for number, span in self.spans.items():
-            if span.asked or not settled:
-                found[number] = span
-            settled = settled or span.ended is not None
-        return found
-
-
-@dataclass
-class _Attempt:
-    start: float
-    end: float
-    ending: Ending | None = None
-    executor: str | None = None
-    workers: int | None = None
-    busy: float = 0.0
-
-
-class _Reader:
-    """Takes the events one by one."""
-
-    def __init__(self, begun: float) -> None:
-        self._begun = begun
-        self._attempts: list[_Attempt] = []
-        self._cells: dict[str, _Cell] = {}
-        self._losses: list[Loss] = []
-
-    def take(self, event: Mapping[str, Any]) -> None:
+    begun = float(events[0]["time"])
+    attempts: list[dict[str, Any]] = []
+    cells: dict[str, dict[str, Any]] = {}
+    losses = []
+    for event in events:
         # A clock that was put back must not turn times around.
-        time = max(0.0, float(event["time"]) - self._begun)
-        kind = event["event"]
-        if kind == "started" or not self._attempts:
-            executor, workers = event.get("executor"), _as_number(event.get("workers"))
-            self._attempts.append(
-                _Attempt(
-                    time, time,
-                    executor=str(executor) if executor is not None else None,
-                    workers=None if workers is None else int(workers),
-                )
+        time, kind = max(0.0, float(event["time"]) - begun), event["event"]
+        if kind == "started" or not attempts:
+            workers = _as_number(event.get("workers"))
+            attempts.append(
+                dict(zip(ATTEMPT, (len(attempts) + 1, time, time, "broken off",
+                                   event.get("executor"), workers and int(workers), 0.0),
+                         strict=True))
             )  # fmt: skip
-        attempt = self._attempts[-1]
-        attempt.end = max(attempt.end, time)
+        attempt = attempts[-1]
+        attempt["end"] = max(attempt["end"], time)
         if kind in ("finished", "interrupted", "stopped"):
-            attempt.ending = kind
+            attempt["ended"] = kind
         elif kind == "worker" and event.get("state") in _LOSSES:
-            reason = str(event.get("reason") or "")
-            self._losses.append(Loss(time, str(event.get("worker")), event["state"], reason))
-        elif isinstance(event.get("cell"), str):
-            self._of_cell(kind, event, time)
-
-    def _of_cell(self, kind: str, event: Mapping[str, Any], time: float) -> None:
-        cell = self._cells.setdefault(event["cell"], _Cell())
-        span = cell.spans.setdefault(len(self._attempts), _Span())
-        if kind == "cell-started":
-            cell.facts |= {name: event.get(name) for name in ("model", "data", "scenario")}
-            span.reach(time)
-        elif kind == "task":
-            self._task(span, event, time)
-        elif kind == "retried":
-            cell.retries += 1
-        elif kind == "cached":
-            cell.cached = span.asked = True
-            span.reach(time)
-        elif kind == "cell":
-            cell.facts |= {"status": event.get("status"), "verdict": event.get("verdict")}
-            span.ended = time
-            if span.start <= time:  # else nothing was done for it in this attempt
-                span.reach(time)
-
-    def _task(self, span: _Span, event: Mapping[str, Any], time: float) -> None:
-        attempt = self._attempts[-1]
-        seconds = max(0.0, _as_number(event.get("seconds")) or 0.0)
-        begun = _as_number(event.get("begun"))
-        # The clock of another machine may be ahead: no task ends after it was reported.
-        start = time - seconds
-        if begun is not None:
-            start = min(start, begun - self._begun)
-        start = max(start, attempt.start)
-        span.work.append((start, start + seconds))
-        span.reach(start, start + seconds)
-        if event.get("kind") in _OWN:
-            return
-        span.asked = True
-        attempt.busy += seconds
-        if event.get("worker") is not None:
-            span.workers.add(str(event["worker"]))
-
-    def timeline(self, run: Run, torn: int) -> Timeline:
-        last = len(self._attempts)
-        attempts = tuple(
-            Attempt(
-                number=number, start=entry.start, end=entry.end, executor=entry.executor,
-                workers=entry.workers, busy=entry.busy,
-                ending=entry.ending or _unsaid(run, is_last=number == last),
-            )
-            for number, entry in enumerate(self._attempts, 1)
-        )  # fmt: skip
-        logged = any(span.work for cell in self._cells.values() for span in cell.spans.values())
-        cells = [self._times(run, name, cell, logged) for name, cell in self._cells.items()]
-        shown = [cell for cell in cells if cell.status != "skipped"]
-        shown.sort(key=_moment)
-        return Timeline(
-            begun=self._begun, attempts=attempts, cells=tuple(shown), losses=tuple(self._losses),
-            skipped=len(cells) - len(shown), torn=torn,
-        )  # fmt: skip
-
-    def _times(self, run: Run, name: str, cell: _Cell, logged: bool) -> CellTimes:
-        facts = dict(cell.facts)
-        file = run.cells.get(name)
-        if file is not None:
-            facts |= {"model": file.model, "data": file.data, "scenario": address_of(file)}
-        counting = cell.counting()
-        last = next(reversed(counting.values()))
-        work = sorted(interval for span in counting.values() for interval in span.work)
-        spans = tuple(
-            # Begun and not settled: it was under way until the attempt was no more.
-            (span.start, span.end if span.ended is not None else self._attempts[number - 1].end)
-            for number, span in counting.items()
-            if span.end >= span.start
-        )
-        settled = last.ended is not None
-        return CellTimes(
-            cell=name, model=facts.get("model"), data=facts.get("data"),
-            scenario=facts.get("scenario"),
-            start=min((start for start, _ in spans), default=None), end=last.ended,
-            busy=sum(end - start for start, end in work) if logged else None,
-            workers=tuple(sorted(set().union(*(span.workers for span in counting.values())))),
-            tasks=len(work), retries=cell.retries, cached=cell.cached,
-            status=facts.get("status") if settled else None,
-            verdict=facts.get("verdict") if settled else None,
-            spans=spans, work=tuple(work),
-        )  # fmt: skip
-
-
-def _unsaid(run: Run, *, is_last: bool) -> Ending:
-    if not is_last:
-        return "broken off"
-    return "finished" if run.finished else "open"
-
-
-def _moment(cell: CellTimes) -> float:
+            losses.append({**{name: event.get(name) for name in LOSS}, "time": time})
+        elif isinstance(name := event.get("cell"), str):
+            cell = cells.setdefault(name, _new_cell(run, name))
+            if kind == "task":
+                _add_task(cell, attempt, event, time, begun)
+            else:
+                _add_event(cell, attempt, event, time)
+    if attempts[-1]["ended"] == "broken off":
+        attempts[-1]["ended"] = "finished" if run.finished else "open"
+    logged = any(cell["tasks"] for cell in cells.values())
+    shown = [cell for cell in cells.values() if cell["status"] != "skipped"]
     # A log without starts still says in which order cells were settled.
-    return next(time for time in (cell.start, cell.end, 0.0) if time is not None)
+    shown.sort(key=lambda cell: _first(cell["start"], cell["end"]))
+    return {
+        "run": run.id,
+        "begun": begun,
+        "seconds": max(attempt["end"] for attempt in attempts),
+        "running_seconds": sum(attempt["end"] - attempt["start"] for attempt in attempts),
+        "attempts": list(map(_rounded, attempts)),
+        "cells": [
+            _rounded({name: cell[name] for name in CELL})
+            | {"workers": sorted(cell["workers"]), **({} if logged else {"busy": None})}
+            for cell in shown
+        ],
+        "workers_lost": losses,
+        "skipped_cells": len(cells) - len(shown),
+        "unreadable_lines": torn,
+    }  # fmt: skip
 
 
-def bar(times: Timeline, cell: CellTimes | None, width: int) -> list[Mark]:
-    """Returns the bar of a cell, or an empty one: a mark a column, `width` in all.
-
-    A pause takes one column, however long it was, so that a run that was resumed days later can
-    still be read; no column belongs to the times on both sides of it. The others are shared out by
-    length, at least one to each time between two pauses. Where there are too many pauses for that,
-    all columns are equally long and a pause is a time in which nothing ran.
-    """
-    pauses = times.pauses if 2 * len(times.pauses) < width else ()
-    starts = [0.0, *(pause.end for pause in pauses)]
-    ends = [*(pause.start for pause in pauses), times.end]
-    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
-    marks: list[Mark] = []
-    for start, end, columns in zip(
-        starts, ends, _shared_out(width - len(pauses), lengths), strict=True
-    ):
-        if marks:
-            marks.append("pause")
-        part: list[Mark] = ["idle"] * columns
-        if cell is not None:
-            _paint(part, "wait", (start, end), cell.spans)
-            _paint(part, "work", (start, end), cell.work)
-        marks += part
-    return marks
+def _new_cell(run: Run, name: str) -> dict[str, Any]:
+    cell: dict[str, Any] = dict.fromkeys(CELL)
+    if (file := run.cells.get(name)) is not None:
+        cell |= {"model": file.model, "data": file.data, "scenario": address_of(file)}
+    counts = {"busy": 0.0, "workers": set(), "tasks": 0, "retries": 0, "cached": False}
+    return cell | counts | {"cell": name, "settled": 0}
 
 
-def _paint(marks: list[Mark], mark: Mark, stretch: Interval, intervals: Iterable[Interval]) -> None:
-    begun, ended = stretch
-    scale = len(marks) / (ended - begun) if ended > begun else 0.0
-    for start, end in intervals:
-        if end < begun or start > ended:
-            continue
-        first = min(int((max(start, begun) - begun) * scale), len(marks) - 1)
-        # What is shorter than a column takes one.
-        last = max(first + 1, min(math.ceil((end - begun) * scale), len(marks)))
-        marks[first:last] = [mark] * (last - first)
+def _add_task(
+    cell: dict[str, Any], attempt: dict[str, Any], event: Mapping[str, Any], time: float,
+    begun: float,
+) -> None:  # fmt: skip
+    own = event.get("kind") in _OWN
+    if _is_read_again(cell, attempt, asked=not own):
+        return
+    seconds = max(0.0, _as_number(event.get("seconds")) or 0.0)
+    started = _as_number(event.get("begun"))
+    # The clock of another machine may be ahead: no task ends after it was reported.
+    start = time - seconds if started is None else min(time - seconds, started - begun)
+    start = max(start, attempt["start"])
+    cell["start"] = start if cell["start"] is None else min(cell["start"], start)
+    cell["busy"] += seconds
+    cell["tasks"] += 1
+    if not own:
+        attempt["busy"] += seconds
+        cell["workers"] |= {str(event["worker"])} if event.get("worker") is not None else set()
 
 
-def _shared_out(columns: int, lengths: Sequence[float]) -> list[int]:
-    """Returns how many columns each length gets: one, and a share of the rest."""
-    whole = sum(lengths)
-    rest = columns - len(lengths)
-    exact = [rest * length / whole if whole > 0 else 0.0 for length in lengths]
-    shares = [1 + int(share) for share in exact]
-    by_fraction = sorted(range(len(exact)), key=lambda place: int(exact[place]) - exact[place])
-    for number in range(columns - sum(shares)):
-        shares[by_fraction[number % len(shares)]] += 1
-    return shares
+def _add_event(
+    cell: dict[str, Any], attempt: dict[str, Any], event: Mapping[str, Any], time: float
+) -> None:
+    kind = event["event"]
+    cell["retries"] += kind == "retried"
+    if _is_read_again(cell, attempt, asked=kind == "cached"):
+        return
+    if kind == "cell-started":
+        facts = {name: event.get(name) for name in ("model", "data", "scenario")}
+        cell |= {name: fact for name, fact in facts.items() if cell[name] is None}
+    if kind == "cached":
+        cell["cached"] = True
+    if kind in {"cell-started", "cached"} and cell["start"] is None:
+        cell["start"] = time
+    if kind == "cell":
+        cell |= {"status": event.get("status"), "verdict": event.get("verdict"), "end": time}
+        cell["settled"] = attempt["attempt"]
+
+
+def _is_read_again(cell: dict[str, Any], attempt: dict[str, Any], *, asked: bool) -> bool:
+    """Whether a cell was settled by an earlier attempt, and this one only reads it again."""
+    if cell["settled"] in {0, attempt["attempt"]}:
+        return False
+    if asked:
+        cell |= {"settled": 0, "status": None, "verdict": None, "end": None}
+    return not asked
+
+
+def _rounded(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: round(one, 3) if isinstance(one, float) else one for key, one in facts.items()}
+
+
+def _first(*times: float | None) -> float:
+    return next((time for time in times if time is not None), 0.0)
 
 
 def read_log(path: Path) -> tuple[list[dict[str, Any]], int]:

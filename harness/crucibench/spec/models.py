@@ -70,16 +70,9 @@ class InputSettings(_Part):
     range: list[Number] = Field(default_factory=lambda: [0.0, 1.0], min_length=2, max_length=2)
     """What the canonical [0, 1] is stretched to before mean and std."""
     mean: list[Number] = Field(default_factory=lambda: [0.0], min_length=1)
-    std: list[Number] = Field(default_factory=lambda: [1.0], min_length=1)
+    std: list[Annotated[Number, Field(gt=0)]] = Field(default_factory=lambda: [1.0], min_length=1)
     size: list[int] | None = Field(default=None, min_length=2, max_length=2)
     """[height, width] in pixels."""
-
-    @field_validator("std")
-    @classmethod
-    def _positive(cls, value: list[float]) -> list[float]:
-        if min(value) <= 0:
-            raise ValueError("std must be above 0")
-        return value
 
     @field_validator("range")
     @classmethod
@@ -109,6 +102,10 @@ class RemoteSettings(_Part):
     """Sent and received."""
     max_seconds: Duration | None = Field(default=None, gt=0)
     """From the first request to the last."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Of prompts and answers, where a server counts them."""
+    max_cost: Number | None = Field(default=None, gt=0)
+    """In the unit of the prices that the model's address names."""
     timeout: Duration = Field(default=60.0, gt=0)
     """Of one request."""
     intensive: bool = False
@@ -170,6 +167,10 @@ def _with_sections(value: Any) -> Any:
     return value
 
 
+BySuite = Annotated[dict[str, dict[str, Any]], BeforeValidator(_with_sections)]
+"""Settings by suite."""
+
+
 class Track(_Part):
     """Which models meet which data in which suites."""
 
@@ -177,13 +178,8 @@ class Track(_Part):
     models: list[str] = Field(min_length=1)
     data: str
     suites: list[str] | None = None
-    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    settings: BySuite = Field(default_factory=dict)
     """Settings by suite that hold in this track: a key goes before the same one in ``suites``."""
-
-    @field_validator("settings", mode="before")
-    @classmethod
-    def _empty_sections(cls, value: Any) -> Any:
-        return _with_sections(value)
 
 
 class Defaults(_Part):
@@ -202,6 +198,9 @@ class Defaults(_Part):
     min_group_size: int = Field(default=30, ge=1)
     check_parity: Number | None = Field(default=None, ge=0)
     """The models of a track are forms of one model: how far their probabilities may differ."""
+    until_decided: str | None = None
+    """A gate's policy file: samples are asked in blocks, in the order of their content hashes,
+    until its required rules are decided of every model against the first."""
     gallery: bool = True
     """Whether cells keep a few samples, to be shown in the report of the run."""
 
@@ -221,10 +220,4 @@ class Spec(_Part):
     models: list[ModelSpec] = Field(min_length=1)
     data: list[DataSpec] = Field(min_length=1)
     tracks: list[Track] = Field(default_factory=list)
-    suites: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Settings by suite."""
-
-    @field_validator("suites", mode="before")
-    @classmethod
-    def _empty_sections(cls, value: Any) -> Any:
-        return _with_sections(value)
+    suites: BySuite = Field(default_factory=dict)

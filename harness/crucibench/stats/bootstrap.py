@@ -17,9 +17,15 @@ from crucibench.stats.replicates import (
     summarise,
     wants_bca,
 )
-from crucibench.stats.resampling import MAX_CELLS, Resampler, delete_groups
+from crucibench.stats.resampling import MAX_CELLS, MOST_UNITS, Resampler, delete_groups
 from crucibench.stats.results import BootstrapResult
-from crucibench.stats.weighted import WeightedStatistic, evaluate
+from crucibench.stats.weighted import (
+    WeightedStatistic,
+    evaluate,
+    evaluate_sums,
+    sums_of,
+    weighted_sums,
+)
 
 REPLICATES = 2000
 MIN_UNITS = 5
@@ -183,6 +189,8 @@ def _method_template(resampler: Resampler, replicates: int) -> tuple[str, tuple[
     prefix = "stratified-" if resampler.stratified else ""
     prefix = f"cluster-{prefix}" if resampler.clustered else prefix
     notes = (f"{resampler.units} clusters",) if resampler.clustered else ()
+    if resampler.units > MOST_UNITS:
+        notes = (*notes, f"in {MOST_UNITS} groups")
     return f"{prefix}{{kind}}-bootstrap-{replicates}", notes
 
 
@@ -194,12 +202,26 @@ def _replicates(
 ) -> dict[str, NDArray[np.float64]]:
     replicates = _checks.count("replicates", replicates, minimum=2)
     drawn = {name: np.empty(replicates) for name in statistics}
+    coarse = resampler.coarse()
+    summed, columns = {}, {}
+    if coarse is not resampler:
+        summed = {name: sums for name, one in statistics.items() if (sums := sums_of(one))}
+        # Of each group its sums once, in place of its samples at each replicate.
+        columns = {
+            name: np.ascontiguousarray(sums.by_group(coarse.unit_of, coarse.units).T)
+            for name, sums in summed.items()
+        }
+    weighed = {name: one for name, one in statistics.items() if name not in summed}
     done = 0
     # Drawing costs more than most statistics, so each block of weights serves them all.
-    for weights in resampler.blocks(replicates, max_cells):
-        rows = slice(done, done + weights.shape[0])
-        for name, statistic in statistics.items():
-            drawn[name][rows] = evaluate(name, statistic, weights)
+    for units in coarse.draws(replicates, coarse.n if weighed else coarse.units, max_cells):
+        rows = slice(done, done + units.shape[0])
+        for name, sums in summed.items():
+            drawn[name][rows] = evaluate_sums(name, sums, weighted_sums(units, columns[name]))
+        if weighed:
+            weights = coarse.over_samples(units)
+            for name, statistic in weighed.items():
+                drawn[name][rows] = evaluate(name, statistic, weights)
         done = rows.stop
     return drawn
 

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from crucibench.contracts.statistic import Interval
@@ -15,7 +14,7 @@ from crucibench.stats import _checks
 _STEPS = 100
 """Most steps to a saddlepoint: halving alone would reach the float in 60."""
 
-_MANY, _CELLS = 1 << 17, 1 << 16
+_MANY, _CELLS = 1 << 14, 1 << 12
 """From more values than the first on, those that share one of so many cells of [0, 1] are one."""
 
 
@@ -89,6 +88,8 @@ def _end(
     values: NDArray[np.float64], counts: NDArray[np.int64], tail: float, halved: bool
 ) -> float:
     """Return the upper end of a mean of numbers in [0, 1]."""
+    from scipy.optimize import brentq
+
     if values.min() == 1.0:
         return 1.0
     points = np.append(values, 1.0)

@@ -16,11 +16,10 @@ from crucibench.stats.replicates import without_spread
 from crucibench.stats.resampling import MAX_CELLS, Resampler, delete_groups
 from crucibench.stats.results import BootstrapResult
 from crucibench.stats.weighted import (
-    SumStatistic,
     WeightedStatistic,
     evaluate,
     evaluate_sums,
-    values_without,
+    sums_of,
 )
 
 GROUPS = 200
@@ -71,7 +70,7 @@ def block_jackknife_many(
     """Return intervals from leaving out each of some random groups of samples in turn.
 
     The interval is estimate +- t * standard error with Student's t of groups - 1 degrees of
-    freedom, so that few clusters are paid for. A `SumStatistic` costs one pass over its columns,
+    freedom, so that few clusters are paid for. A function of sums costs one pass over the samples,
     any other ``groups`` evaluations, never with more than ``max_cells`` weights (or n) at once.
 
     Args:
@@ -147,15 +146,11 @@ def deletions(
     values = {name: np.empty(count) for name in statistics}
     others: dict[str, WeightedStatistic] = {}
     for name, statistic in statistics.items():
-        if isinstance(statistic, SumStatistic):
-            sums = np.empty((count, statistic.columns.shape[0]))
-            for k, column in enumerate(statistic.columns):
-                sums[:, k] = np.bincount(group_of, weights=column, minlength=count)
+        if (sums := sums_of(statistic)) is not None:
             # Added up without the group, not subtracted from the total: one huge loss would take
             # the digits of all others with it.
-            values[name][:] = evaluate_sums(name, statistic, _sums_of_others(sums))
-        elif (found := values_without(statistic, group_of, count)) is not None:
-            values[name][:] = found
+            others_sums = _sums_of_others(sums.by_group(group_of, count))
+            values[name][:] = evaluate_sums(name, sums, others_sums)
         else:
             others[name] = statistic
     if others:

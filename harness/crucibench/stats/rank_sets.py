@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
 from crucibench.stats import _checks
 from crucibench.stats.multiple import holm
+from crucibench.stats.two_way import TwoSources
 
 
 class RankSets(NamedTuple):
@@ -65,6 +68,36 @@ def rank_sets(values: ArrayLike, p_values: ArrayLike, *, level: float = 0.95) ->
     behind = array[first] < array[second]
     better[second[shown & behind], first[shown & behind]] = True
     return RankSets(better, 1 + better.sum(axis=0), m - better.sum(axis=1))
+
+
+def of_next_trainings(
+    values: NDArray[np.float64], p_values: NDArray[np.float64], variances: NDArray[np.float64],
+    degrees: NDArray[np.float64], n: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Return p-values of the differences of models that are each trained once more.
+
+    What the samples leave open of a difference is read off its p-value; a training that takes the
+    place of another moves the difference by both, so that each model's variance counts twice. Rank
+    sets of these p-values hold the ranks of the next trainings.
+
+    Args:
+        values: (M,) finite numbers.
+        p_values: (M, M) two-sided, as of `rank_sets`, of these trainings.
+        variances: (M,) between trainings of a model's recipe; 0 where there are none but it.
+        degrees: (M,) of freedom that each variance is known by; not read where that is 0.
+        n: Samples.
+    """
+    found = p_values.copy()
+    for j, k in combinations(range(len(values)), 2):
+        pair, gap = [j, k], abs(float(values[j] - values[k]))
+        training = 2.0 * float(variances[pair].sum())
+        if not training > 0.0 or not gap > 0.0 or not p_values[j, k] < 1.0:
+            continue
+        error = gap / -float(ndtri(max(p_values[j, k], 1e-300) / 2.0))
+        known = float(degrees[pair][variances[pair] > 0.0].sum())
+        p = TwoSources(training, known, error**2, max(2, n)).p(gap)
+        found[j, k] = found[k, j] = p
+    return found
 
 
 class MeanRanks(NamedTuple):

@@ -15,6 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from crucibench.stats import _checks
 
+MOST_UNITS = 1000
+"""Above, whole groups of samples are drawn, so many of them: sums of that many groups vary as those
+of all samples do, and what is made of sums then costs the same at any number of samples."""
+
+_FEWEST_GROUPS = 100
+"""Of a stratum, where it has so many units."""
+
 MAX_CELLS = 1 << 18
 """Most float64 cells of one block of weights (2 MiB): more leaves the caches."""
 
@@ -103,12 +110,35 @@ class Resampler:
         Each replicate is drawn by itself, so the numbers do not depend on the block size. Blocks
         are read-only.
         """
+        for units in self.draws(replicates, self.n, max_cells):
+            yield self.over_samples(units)
+
+    def draws(
+        self, replicates: int, width: int, max_cells: int = MAX_CELLS
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield how often each unit is drawn, (B, units) a block of at most B x ``width`` cells."""
         rng = generator(self.seed, self.stream)
-        for rows in block_rows(replicates, self.n, max_cells):
+        for rows in block_rows(replicates, width, max_cells):
             units = np.empty((rows, self.units))
             for row in units:
                 self._draw(rng, row)
-            yield self._over_samples(units)
+            yield units
+
+    def coarse(self) -> Resampler:
+        """Return what draws at most `MOST_UNITS` units: itself, or what draws groups of them."""
+        each = max(_FEWEST_GROUPS, MOST_UNITS // len(self.strata))
+        counts = [min(members.size, each) for members in self.strata]
+        if self.units <= max(MOST_UNITS, sum(counts)):
+            return self
+        rng = generator(self.seed, f"{self.stream}/groups")
+        group_of, stratum_of = np.empty((2, self.units), dtype=np.intp)
+        for k, (members, count) in enumerate(zip(self.strata, counts, strict=True)):
+            shuffled = members[rng.permutation(members.size)]
+            group_of[shuffled] = sum(counts[:k]) + np.arange(members.size) % count
+            stratum_of[members] = k
+        strata = stratum_of[self.unit_of] if self.stratified else None
+        groups = group_of[self.unit_of]
+        return Resampler(self.n, seed=self.seed, stream=self.stream, clusters=groups, strata=strata)
 
     def _draw(self, rng: np.random.Generator, row: NDArray[np.float64]) -> None:
         """Fill one row with how often each unit is drawn."""
@@ -140,7 +170,7 @@ class Resampler:
                     units[:, members] = scale
                 units[np.arange(rows), members[done : done + rows]] = 0.0
                 done += rows
-                yield self._over_samples(units)
+                yield self.over_samples(units)
 
     def groups(self, count: int) -> NDArray[np.intp]:
         """Deal the units out at random to ``count`` groups, and give each sample its group.
@@ -167,7 +197,8 @@ class Resampler:
         of_unit[shuffled] = np.arange(self.units) % count
         return of_unit[self.unit_of]
 
-    def _over_samples(self, units: NDArray[np.float64]) -> NDArray[np.float64]:
+    def over_samples(self, units: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the samples' weights, (B, n), of their units', (B, units); read-only."""
         # take, since indexing by an array leaves the rows scattered in memory.
         weights = units if self._unit_of is None else units.take(self._unit_of, axis=1)
         weights.flags.writeable = False

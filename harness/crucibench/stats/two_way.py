@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import chdtri, ndtri, stdtrit
 
 from crucibench.contracts.statistic import Interval
@@ -81,6 +80,8 @@ class TwoSources(NamedTuple):
 
     def p(self, distance: float) -> float:
         """Returns the two-sided p-value of a distance: the level whose interval ends there."""
+        from scipy.optimize import brentq
+
         if not self.standard_error > 0.0:
             return math.nan
         least = 1e-9
@@ -175,19 +176,20 @@ def two_way(values: ArrayLike) -> TwoWay:
 
 
 def difference_of_recipes(
-    baseline: ArrayLike, candidate: ArrayLike, *, paired: bool = False
+    baseline: ArrayLike, candidate: ArrayLike, *, shared: int = 0
 ) -> tuple[float, TwoSources]:
     """Return the difference of two means over trainings that answered the same samples.
 
     Args:
         baseline: (S, G), as of `two_way`.
         candidate: (T, G), over the same samples in the same order.
-        paired: whether row s of both was trained with one seed; then S = T.
+        shared: the first so many rows of both were trained with one seed, row by row; 0, or 2 or
+            more.
 
     Returns:
-        Candidate less baseline, and where its variance comes from. Paired, that is the table of the
-        differences. Else the trainings of both sides, with the degrees of freedom of Welch 1947,
-        Biometrika 34:28; and the samples, by the difference of the two means in each.
+        Candidate less baseline, and where its variance comes from: the trainings that share a seed
+        by what each pair adds, the others by their side's spread, with the degrees of freedom of
+        Welch 1947, Biometrika 34:28; and the samples, by the difference of the two means in each.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -195,32 +197,35 @@ def difference_of_recipes(
     was, now = (np.asarray(side, dtype=np.float64) for side in (baseline, candidate))
     if was.ndim != 2 or now.ndim != 2 or was.shape[1] != now.shape[1]:
         raise ValueError(f"expected (S, G) and (T, G), got {was.shape} and {now.shape}")
-    if paired:
-        if was.shape != now.shape:
-            raise ValueError(f"paired: expected equal shapes, got {was.shape} and {now.shape}")
-        table = two_way(now - was)
-        return table.estimate, table.sources
-    sides = two_way(was), two_way(now)
-    g = sides[0].columns
+    if shared == 1 or not 0 <= shared <= min(len(was), len(now)):
+        raise ValueError(f"shared: expected 0, or 2 to {min(len(was), len(now))}, got {shared}")
+    g = was.shape[1]
+    parts, degrees = [], []
+    if shared:
+        pairs = two_way(now[:shared] / len(now) - was[:shared] / len(was))
+        parts, degrees = [shared * _of_trainings(pairs) / g], [shared - 1]
+    for side in (was, now):
+        count = len(side)
+        if count > shared:
+            parts.append((count - shared) / count**2 * _of_trainings(two_way(side)) / g)
+            degrees.append(count - 1)
     change = now.mean(axis=0) - was.mean(axis=0)
-    parts = [_of_trainings(side) / side.trainings / g for side in sides]
-    return sides[1].estimate - sides[0].estimate, TwoSources(
-        sum(parts), _welch(parts, [side.trainings - 1 for side in sides]),
-        _squares(change - change.mean()) / (g - 1) / g, g,
-    )  # fmt: skip
+    return float(now.mean() - was.mean()), TwoSources(
+        sum(parts), _welch(parts, degrees), _squares(change - change.mean()) / (g - 1) / g, g
+    )
 
 
 def _welch(variances: list[float], degrees: list[int]) -> float:
-    """Returns the degrees of freedom of the sum of two variances.
+    """Returns the degrees of freedom of a sum of variances.
 
-    Never more than two sides of the smaller number would have: of three trainings against eight,
+    Never more than two with those of the least would have: of three trainings against eight,
     Welch's would let the interval cover 93 %.
     """
     whole, fewest = sum(variances), min(degrees)
     if not whole > 0.0:
         return fewest
     found = whole**2 / sum(v**2 / d for v, d in zip(variances, degrees, strict=True))
-    return min(found, 2.0 * fewest)
+    return min(found, min(len(degrees), 2) * fewest)
 
 
 def _of_trainings(table: TwoWay) -> float:

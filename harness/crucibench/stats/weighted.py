@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crucibench.contracts.statistic import Statistic
+from crucibench.contracts.statistic import Statistic, Sums
 
 WeightedStatistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """From (B, n) non-negative float64 weights, read-only, to (B,) values, nan where undefined.
@@ -56,8 +56,8 @@ class SumStatistic:
     """A statistic that is a function of weighted sums: means, ratios, everything from bins or a
     confusion table.
 
-    It is a weighted statistic, and the fast kind: the jackknife needs only sums by group, and many
-    of them share one pass over the weights.
+    It is a weighted statistic, and the fast kind: resampling groups of samples needs only their
+    sums.
 
     Attributes:
         columns: (k, n) float64, what is summed; finite.
@@ -76,6 +76,17 @@ class SumStatistic:
     def __call__(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (B,) values under (B, n) weights."""
         return self.finish(weighted_sums(weights, self.columns))
+
+    @property
+    def sums(self) -> Sums:
+        """The statistic as a function of its columns' sums."""
+        return Sums(len(self.columns), self._by_group, self.finish)
+
+    def _by_group(self, codes: NDArray[np.intp], groups: int) -> NDArray[np.float64]:
+        return np.stack(
+            [np.bincount(codes, weights=column, minlength=groups) for column in self.columns],
+            axis=1,
+        )
 
 
 def weighted_mean(values: ArrayLike) -> SumStatistic:
@@ -130,24 +141,29 @@ class _Difference:
     def __call__(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         return self.first(weights) - self.second(weights)
 
+    @property
+    def sums(self) -> Sums | None:
+        """Both statistics' sums side by side, where both are functions of sums."""
+        first, second = sums_of(self.first), sums_of(self.second)
+        if first is None or second is None:
+            return None
+        k = first.count
 
-def values_without(
-    statistic: WeightedStatistic, codes: NDArray[np.intp], groups: int
-) -> NDArray[np.float64] | None:
-    """Return the values without each group of samples, (groups,); None where they must be weighed.
+        def by_group(codes: NDArray[np.intp], groups: int) -> NDArray[np.float64]:
+            parts = [one.by_group(codes, groups) for one in (first, second)]
+            return np.concatenate(parts, axis=1)
 
-    Args:
-        statistic: one that may know its values so, as a `Statistic` with ``without``.
-        codes: (n,) each sample's group, from 0.
-        groups: how many there are.
-    """
-    if isinstance(statistic, _Difference):
-        parts = [values_without(one, codes, groups) for one in (statistic.first, statistic.second)]
-        return None if parts[0] is None or parts[1] is None else parts[0] - parts[1]
-    if not isinstance(statistic, Statistic) or statistic.without is None:
-        return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _held("a statistic without groups", statistic.without(codes, groups), groups)
+        return Sums(
+            k + second.count, by_group,
+            lambda sums: first.value(sums[:, :k]) - second.value(sums[:, k:]),
+        )  # fmt: skip
+
+
+def sums_of(statistic: WeightedStatistic) -> Sums | None:
+    """Return a statistic as a function of sums over samples, where it is one."""
+    if isinstance(statistic, Statistic):
+        return None if statistic.sums is None else statistic.sums()
+    return statistic.sums if isinstance(statistic, SumStatistic | _Difference) else None
 
 
 def evaluate(
@@ -164,12 +180,10 @@ def evaluate(
     return _held(name, values, weights.shape[0])
 
 
-def evaluate_sums(
-    name: str, statistic: SumStatistic, sums: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Finish (B, k) sums that were made without weights, under the same contract as `evaluate`."""
+def evaluate_sums(name: str, statistic: Sums, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values of (B, M) sums, under the same contract as `evaluate`."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = np.asarray(statistic.finish(sums), dtype=np.float64)
+        values = np.asarray(statistic.value(sums), dtype=np.float64)
     return _held(name, values, sums.shape[0])
 
 

@@ -24,10 +24,9 @@ from crucibench.util.doors import storing
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.text import first_line, shorten
 from crucibench.util.untrusted.archive import ZipReader, require_ratio
-from crucibench.util.untrusted.content import DOCUMENT_AT_MOST
+from crucibench.util.untrusted.content import DOCUMENT_AT_MOST, RefusedError
 from crucibench.util.untrusted.json_text import parse_json
 from crucibench.util.untrusted.parquet import require_bounded
-from crucibench.util.untrusted.refusal import RefusedError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MANIFEST = "manifest.json"

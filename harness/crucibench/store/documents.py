@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from crucibench.util.errors import UnreadableError
 from crucibench.util.text import shorten, visible
+from crucibench.util.untrusted.content import RefusedError
 from crucibench.util.untrusted.json_text import read_json
-from crucibench.util.untrusted.refusal import RefusedError
 
 
 def read_document(path: Path) -> Any:

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 from crucibench.util import doors
 from crucibench.util.doors import storing
-from crucibench.util.untrusted.content import read_content
+from crucibench.util.untrusted.content import RefusedError, read_content
 from crucibench.util.untrusted.json_text import parse_json
-from crucibench.util.untrusted.refusal import RefusedError
 
 LOG_AT_MOST = 256 << 20
 """Bytes of a log of a run that is read."""

@@ -17,8 +17,8 @@ from crucibench.store.layout import ARTIFACTS, stage_of
 from crucibench.util import doors
 from crucibench.util.doors import storing
 from crucibench.util.hashing import file_digest
+from crucibench.util.untrusted.content import RefusedError
 from crucibench.util.untrusted.json_text import parse_json
-from crucibench.util.untrusted.refusal import RefusedError
 
 NAME = ".journal"
 RECORDS = "records-"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -25,64 +24,28 @@ _STAGE = re.compile(r"(?:records|artifacts/.+)-(\d{2,})-\d{5,}\.parquet")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-@dataclass(frozen=True)
 class Layout:
-    """The paths of one run directory."""
+    """The paths of one run directory.
 
-    root: Path
+    Attributes:
+        part: the account of a part of a run: only a part has one.
+    """
 
-    @property
-    def spec(self) -> Path:
-        return self.root / "spec.yaml"
-
-    @property
-    def environment(self) -> Path:
-        return self.root / "environment"
-
-    @property
-    def models(self) -> Path:
-        return self.environment / "models.json"
-
-    @property
-    def suites(self) -> Path:
-        return self.environment / "suites.json"
-
-    @property
-    def part(self) -> Path:
-        """The account of a part of a run: only a part has one."""
-        return self.environment / "part.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.root / "metrics.parquet"
-
-    @property
-    def claims(self) -> Path:
-        return self.root / "claims.json"
-
-    @property
-    def recipes(self) -> Path:
-        return self.root / "recipes.json"
-
-    @property
-    def report(self) -> Path:
-        return self.root / "report.html"
-
-    @property
-    def events(self) -> Path:
-        return self.root / "events.jsonl"
-
-    @property
-    def manifest(self) -> Path:
-        return self.root / "manifest.json"
-
-    @property
-    def samples(self) -> Path:
-        return self.root / "samples"
-
-    @property
-    def cells(self) -> Path:
-        return self.root / "cells"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.spec = root / "spec.yaml"
+        self.environment = root / "environment"
+        self.models = self.environment / "models.json"
+        self.suites = self.environment / "suites.json"
+        self.part = self.environment / "part.json"
+        self.metrics = root / "metrics.parquet"
+        self.claims = root / "claims.json"
+        self.recipes = root / "recipes.json"
+        self.report = root / "report.html"
+        self.events = root / "events.jsonl"
+        self.manifest = root / "manifest.json"
+        self.samples = root / "samples"
+        self.cells = root / "cells"
 
     def leaderboard(self, extension: str) -> Path:
         return self.root / f"leaderboard.{extension}"

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 from crucibench.util import doors
 from crucibench.util.doors import storing
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.content import RefusedError
 from crucibench.util.untrusted.json_text import parse_json
-from crucibench.util.untrusted.refusal import RefusedError
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0

@@ -112,6 +112,12 @@ def redacted_samples(content: bytes, kept: Disclosure) -> Redacted:
     if not kept.inputs and "key" in table.column_names:
         withheld.append("key")
     table = table.drop_columns(withheld)
+    kind = table.schema.field("target").type
+    if not kept.inputs and is_list(kind) and pa.types.is_string(item_type(kind)):
+        # References are free text.
+        place = table.column_names.index("target")
+        table = table.set_column(place, "target", pa.array([[]] * table.num_rows, kind))
+        withheld.append("target (texts)")
     if not kept.inputs and "cluster" in table.column_names:
         codes = cluster_codes(np.asarray(table["cluster"].to_pylist(), object))
         coded = pa.array(codes, pa.string())

@@ -23,15 +23,14 @@ from crucibench.store.cells import CellFile, read_cell
 from crucibench.store.documents import read_typed
 from crucibench.store.events import Dates, logged_dates
 from crucibench.store.layout import ARTIFACTS, Layout
-from crucibench.store.manifest import changed_views, read_manifest
-from crucibench.store.stats import not_as_scored
+from crucibench.store.manifest import changed_views, not_as_scored, read_manifest
 from crucibench.store.stored_records import StoredRecords
 from crucibench.store.tables import read_frame, read_table, table_to_samples
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.hashing import file_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.text import shorten, visible
-from crucibench.util.untrusted.refusal import RefusedError
+from crucibench.util.untrusted.content import RefusedError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,6 +105,11 @@ class Run:
     def finished(self) -> bool:
         """Whether the manifest has been written."""
         return self.layout.manifest.is_file()
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether it asked in blocks until a policy was decided, so that n depends on outcomes."""
+        return any(card.block for card in self.cards.values())
 
     @cached_property
     def dates(self) -> Dates:

@@ -7,12 +7,14 @@ promise; the project's own tests run them over everything that is registered.
 from __future__ import annotations
 
 from crucibench.testing.adapter import check_adapter
-from crucibench.testing.attack import check_attack
-from crucibench.testing.audit import check_audit
-from crucibench.testing.corruption import check_corruption
-from crucibench.testing.detector import check_detector
 from crucibench.testing.metric import check_metric
 from crucibench.testing.section import check_section
+from crucibench.testing.suites import (
+    check_attack,
+    check_audit,
+    check_corruption,
+    check_detector,
+)
 from crucibench.testing.task_kind import check_task_kind
 
 __all__ = [

@@ -43,18 +43,12 @@ def check_adapter(
         raise ValueError(f"batch: expected at least {_FEWEST} samples, got {len(batch)}")
     adapter = open_adapter()
     check = _Check(adapter, batch, tolerance)
-    check.declaration()
-    check.answers()
-    check.inputs_untouched()
-    check.repeat()
-    check.order()
-    check.alone()
-    check.probabilities()
-    check.any_input()
-    check.missing_values()
-    check.gradients()
-    check.head()
-    check.facts()
+    for keeps in (
+        check.declaration, check.answers, check.inputs_untouched, check.repeat, check.order,
+        check.alone, check.probabilities, check.any_input, check.missing_values, check.gradients,
+        check.head, check.facts,
+    ):  # fmt: skip
+        keeps()
     check.fingerprint(open_adapter)
     check.clock()
     adapter.close()

@@ -14,7 +14,7 @@ from crucibench.contracts.lists import Lists
 from crucibench.contracts.metric import Metric
 from crucibench.metrics.forms import as_rows, evaluate
 from crucibench.metrics.numbers import numbers_of
-from crucibench.stats.weighted import values_without
+from crucibench.stats.weighted import sums_of
 from crucibench.tasks.classification.view import ClassView
 from crucibench.tasks.detection.matching import match
 from crucibench.tasks.detection.precision import DetectionView
@@ -39,14 +39,15 @@ def check_metric(metric: Metric, views: Sequence[Any] = ()) -> None:
     Args:
         metric: the metric.
         views: answers as a kind of its own reads them, frozen dataclasses whose arrays and lists
-            have a row a sample; by default made-up ones of the bundled kinds that the metric takes.
+            have a row a sample; by default the metric's
+            own examples, or made-up ones of the bundled kinds that it takes.
 
     Raises:
         AssertionError: naming the promise that is broken, and how.
     """
     _require(bool(metric.info.definition), metric, "has no definition")
     tried = 0
-    for view in views or made_up_views(metric):
+    for view in views or metric.examples() or made_up_views(metric):
         for number in numbers_of([metric], view):
             if number.make is None:
                 _require(bool(number.undefined), metric, "gives neither a number nor a reason")
@@ -89,7 +90,7 @@ def _check_number(metric: Metric, view: Any, group: str, form: Any) -> bool:
         f"is {value}, outside {metric.info.lower} to {metric.info.upper}",
     )  # fmt: skip
     _check_influence(metric, form, len(view))
-    _check_without(metric, form, len(view))
+    _check_sums(metric, form, len(view))
     rng = np.random.default_rng(1)
     weights = rng.integers(0, 3, size=len(view))
     repeated = _take(view, np.repeat(np.arange(len(view)), weights))
@@ -119,16 +120,19 @@ def _check_influence(metric: Metric, form: Any, n: int) -> None:
     )  # fmt: skip
 
 
-def _check_without(metric: Metric, form: Any, n: int) -> None:
-    """Checks values without groups of samples, where a metric gives them, against weights."""
-    codes = np.arange(n) % _GROUPS
-    found = values_without(as_rows(form), codes, _GROUPS)
-    if found is None:
+def _check_sums(metric: Metric, form: Any, n: int) -> None:
+    """Checks a number as a function of sums, where it gives one, against weights."""
+    sums = sums_of(as_rows(form))
+    if sums is None:
         return
-    weighed = as_rows(form)((codes != np.arange(_GROUPS)[:, None]).astype(np.float64))
+    parts = sums.by_group(np.arange(n) % _GROUPS, _GROUPS)
+    whole = sums.by_group(np.zeros(n, dtype=np.intp), 1)
+    found = sums.value(np.concatenate([whole, parts.sum(axis=0, keepdims=True)]))
+    weighed = as_rows(form)(np.ones((1, n)))
     _require(
-        np.allclose(found, weighed, atol=1e-9, equal_nan=True), metric,
-        f"is {found} without each of {_GROUPS} groups of samples, {weighed} by weights",
+        parts.shape == (_GROUPS, sums.count)
+        and np.allclose(found, weighed, atol=1e-9, equal_nan=True),
+        metric, f"is {found} as a function of sums, {weighed[0]} by weights",
     )  # fmt: skip
 
 

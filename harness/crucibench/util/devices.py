@@ -6,9 +6,14 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from crucibench.util.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 _DEVICE = re.compile(r"cpu|cuda(:(?P<index>\d+))?")
 _DEVICES = (
@@ -48,6 +53,14 @@ def resolve_device(name: str) -> str:
         known = f"there are {count} CUDA devices, cuda:0 to cuda:{count - 1}"
         raise InputError(f"device {name!r}: {known}")
     return name
+
+
+def thread_count(asked: int | str) -> int:
+    """Returns how many threads ``auto`` means: what OMP_NUM_THREADS says, else at most four."""
+    if isinstance(asked, int):
+        return asked
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) else min(4, os.cpu_count() or 1)
 
 
 def thread_variables(count: int) -> dict[str, str]:
@@ -115,7 +128,7 @@ def torch_numerics(device: str) -> dict[str, str]:
     import torch
 
     facts = {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "device": torch.device(device).type,
         "float32_matmul": torch.get_float32_matmul_precision(),
     }
@@ -145,3 +158,54 @@ def synchronise(device: str) -> None:
 
 def _switch(flag: bool) -> str:
     return "on" if flag else "off"
+
+
+# Measures how long a device itself works, beside the wall clock of the process that waits.
+
+T = TypeVar("T")
+
+
+class Watch:
+    """Watches a CPU, whose work is done when the call returns."""
+
+    def around(self, work: Callable[[torch.Tensor], T], inputs: torch.Tensor) -> T:
+        """Returns `work(inputs)` once the device has done it."""
+        return work(inputs)
+
+    def seconds(self) -> float | None:
+        """Returns what the device took for the latest work, by its own clock; None without one."""
+        return None
+
+
+class CudaWatch(Watch):
+    """Watches a CUDA device by events in its stream, before the first kernel and after the last.
+
+    Gaps in which the device waits for the next launch are in the time; a copy to the device that
+    ended before is not.
+    """
+
+    def __init__(self, device: str) -> None:
+        import torch
+
+        self._device = device
+        self._stream = torch.cuda.current_stream
+        made: Any = torch.cuda.Event
+        self._begun, self._ended = (made(enable_timing=True) for _ in range(2))
+        self._used = False
+
+    def around(self, work: Callable[[torch.Tensor], T], inputs: torch.Tensor) -> T:
+        stream = self._stream(self._device)
+        self._begun.record(stream)
+        answer = work(inputs)
+        self._ended.record(stream)
+        synchronise(self._device)
+        self._used = True
+        return answer
+
+    def seconds(self) -> float | None:
+        return self._begun.elapsed_time(self._ended) * 1e-3 if self._used else None
+
+
+def watch(device: str) -> Watch:
+    """Returns what watches ``cpu``, ``cuda`` or ``cuda:N``."""
+    return CudaWatch(device) if device.startswith("cuda") else Watch()

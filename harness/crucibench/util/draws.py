@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+_MANY_IDS = 10_000
+"""From so many on, ids are those of a whole role, of which several draws are made in a row."""
 
 
 def philox(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
@@ -109,8 +112,15 @@ class Draws:
 
 def sample_words(ids: Sequence[str]) -> NDArray[np.int64]:
     """Returns two 32-bit words of each id's digest, shape (len(ids), 2)."""
+    return _words(tuple(ids)) if len(ids) < _MANY_IDS else _last_words(tuple(ids))
+
+
+def _words(ids: tuple[str, ...]) -> NDArray[np.int64]:
     digests = b"".join([hashlib.sha256(identity.encode()).digest()[:8] for identity in ids])
     return np.frombuffer(digests, dtype="<u4").astype(np.int64).reshape(len(ids), 2)
+
+
+_last_words = lru_cache(maxsize=1)(_words)
 
 
 def order_key(seed: int, identity: str) -> int:

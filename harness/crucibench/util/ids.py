@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from crucibench.util.draws import Draws
 
 _HASH_DIGITS = 32
 """Hexadecimal digits of a content hash; what follows a dash numbers samples of equal content."""
@@ -17,6 +20,8 @@ def contents(ids: NDArray[np.object_]) -> NDArray[np.object_]:
     A suffix ``-1``, ``-2``, ... numbers repetitions where what precedes it is a content hash, or
     the id of another sample.
     """
+    if "-" not in "".join(ids.tolist()):
+        return ids
     known = set(ids.tolist())
     names = np.empty(len(ids), dtype=object)
     for row, identity in enumerate(ids.tolist()):
@@ -45,3 +50,35 @@ def together(ids: NDArray[np.object_], clusters: NDArray[Any]) -> NDArray[np.obj
 
 def _is_hash(text: str) -> bool:
     return len(text) == _HASH_DIGITS and all(digit in "0123456789abcdef" for digit in text)
+
+
+# A fixed split of samples into two halves, for what is found on one and judged on the other.
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Splits by sample id: a sample's half depends on seed, stream and its own id alone.
+
+    Attributes:
+        seed: the run's seed.
+        stream: what the halves are for.
+    """
+
+    seed: int
+    stream: str
+
+    def first(
+        self, ids: NDArray[np.object_], clusters: NDArray[np.int64] | None = None
+    ) -> NDArray[np.bool_]:
+        """Says of each sample whether it is in the first half, shape (n,).
+
+        Samples of one cluster, and samples of equal content, stay together: otherwise what is
+        found on one half would have seen the other.
+
+        Args:
+            ids: sample ids, shape (n,).
+            clusters: codes of samples drawn together, shape (n,), or None.
+        """
+        names = contents(ids) if clusters is None else together(ids, clusters)
+        words = Draws(self.seed, self.stream).words(names.tolist(), "half", 1)
+        return np.asarray((words[:, 0] & 1) == 0)

@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from crucibench.contracts.data import DataCard
-from crucibench.contracts.examples import EXAMPLES, MOST
+from crucibench.contracts.examples import EXAMPLES, MOST, framed
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench.contracts.task import Task
 from crucibench.tasks.detection.precision import SCORE_FROM
-from crucibench.util.pictures import framed
 
 _TRUE, _FOUND = "#0072b2", "#d55e00"
 

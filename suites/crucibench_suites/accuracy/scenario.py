@@ -105,8 +105,7 @@ class Clean(Derived):
     def score(self, evidence: Evidence) -> Scored:
         """Computes the calibrating temperature, and the gap between train and test."""
         from crucibench.metrics.scoring import rows_of
-        from crucibench_suites.accuracy.gap import gap_numbers
-        from crucibench_suites.accuracy.temperature import temperature_numbers
+        from crucibench_suites.accuracy.split_numbers import gap_numbers, temperature_numbers
 
         cell, kind = evidence.needs["test"], evidence.task.definition
         if not len(cell.samples):

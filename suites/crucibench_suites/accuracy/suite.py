@@ -41,9 +41,14 @@ class AccuracyConfig(SuiteConfig):
     @classmethod
     def _registered(cls, names: list[str]) -> list[str]:
         try:
-            metrics_named(names)
+            found = metrics_named(names)
         except InputError as error:
             raise ValueError(str(error)) from error
+        for metric in found:
+            if not set(metric.kinds) & set(task_kinds().names()):
+                raise ValueError(
+                    f"metric {metric.name!r} is of no kind of task: of {metric.kinds[0]}"
+                )
         return names
 
 
@@ -144,6 +149,8 @@ class AccuracySuite(Suite):
         task = request.data.task
         if task.one_class and len(task.classes) < 2:
             return f"accuracy needs at least two classes, the data has {len(task.classes)}"
+        if not task.definition.metrics:
+            return f"a plain pass over data of the task {task.kind} is not judged"
         config = request.config
         if not isinstance(config, AccuracyConfig):
             raise TypeError(f"expected an AccuracyConfig, got {type(config).__name__}")

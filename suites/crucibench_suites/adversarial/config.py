@@ -130,7 +130,11 @@ class AdversarialConfig(TextConfig):
         Annotated[tuple[BlackBoxAttack, ...], BeforeValidator(listed), Strict(False)] | None
     ) = None
     """Attacks without gradients: ``square`` on scores, ``hopskipjump`` and ``boundary`` (L2 alone)
-    on labels; left out, the first two for models that have no gradients."""
+    on labels; left out, the first three for models that have no gradients."""
+
+    floor: bool = False
+    """Whether a lower bound is computed beside the attacks: of ReLU networks, linear models, trees,
+    forests and boosting on images; others are told why not."""
 
     queries: Annotated[int, Field(ge=1)] | None = None
     """What an attack without gradients may ask about each sample, Square at each radius; left out,

@@ -9,8 +9,9 @@ import numpy as np
 
 from crucibench.contracts.audit import AuditCase, KnownFindings, example_cell, example_evidence
 from crucibench_suites.adversarial.blackbox.scenario import BlackBox
+from crucibench_suites.adversarial.floors.scenario import Floor
 from crucibench_suites.adversarial.probing.choosing import PROBE
-from crucibench_suites.adversarial.protocol import LABEL_ONLY, SELF_TEST
+from crucibench_suites.adversarial.protocol import LABEL_ONLY, SECOND, SELF_TEST
 from crucibench_suites.adversarial.scenario import Quick
 from crucibench_suites.adversarial.text.scenario import CharacterEdits, LeftAlone
 from crucibench_suites.adversarial.threat import ThreatModel
@@ -64,12 +65,13 @@ def _probed(**columns: Any) -> AuditCase:
         for what in ("expected", "seen")
     }
     usual: dict[str, Any] = {
-        "answer_apart": 0.0, "gradient_apart": 0.0, "lead": 100.0, "simplex": False,
+        "answer_apart": 0.0, "gradient_apart": 0.0, "simplex": False,
         "inner_gradients": False, "gradient": 1.0, "gradient_beside": 1.0, "loss": -1.0,
         "pixels": 64, "coarse": False, "fine_still": False, "wide_still": False, "resolution": 1.0,
         "random_expected": 8.0, "random_seen": 8.0, "noise_breaks": 0, "step_breaks": False,
         "unbounded_breaks": 1, "planted": 1, "planted_found": 1, "noise_breaks_too": 1,
-        "longer_breaks": 0,
+        "longer_breaks": 0, "abstains": 0, "late_abstains": 0,
+        "late_expected": np.ones((_N, 6)), "late_seen": np.ones((_N, 6)),
     }  # fmt: skip
     named = {"attack": np.full(_N, PROBE, dtype=object)}
     return _case(_cell(**named | logits | differences | usual | columns), _QUICK)
@@ -86,13 +88,21 @@ def _attacked(scenario: Any = _QUICK, n: int = _N, **columns: Any) -> Any:
     return _cell(n, **usual | columns)
 
 
-def _series(gained: int) -> AuditCase:
-    """Returns a series in which Square breaks so many samples that gradients did not."""
+def _series(stage: str, gained: int, unsettled: int = 0) -> AuditCase:
+    """Returns a series in which a last stage breaks so many samples that gradients did not."""
     own = _attacked(level=_NONE)
-    last = _attacked(attack=np.full(_N, "square", dtype=object), level=_first(gained, 0, 1))
+    last = _attacked(attack=np.full(_N, stage, dtype=object), level=_first(gained, 0, 1))
     joined = {name: np.concatenate([one.records.array(name) for one in (own, last)])
               for name in own.records.table.column_names if name != "point"}  # fmt: skip
+    joined["unsettled"] = np.arange(2 * _N) >= 2 * _N - unsettled
     return _case(example_cell(joined, own.samples.targets), _QUICK)
+
+
+def _certified(broken: int) -> AuditCase:
+    """Returns certified samples, some of which an attack broke."""
+    own = _cell(level=_NONE, reason=np.full(_N, "", dtype=object))
+    attack = {_QUICK.name: _attacked(level=_first(broken, _EXAMPLE, _NONE))}
+    return _case(own, Floor.of("adversarial", [_QUICK]), **attack)
 
 
 def _self_test(passed: bool) -> AuditCase:
@@ -150,15 +160,16 @@ def _texts(**columns: Any) -> AuditCase:
 ANSWERS = KnownFindings(
     planted={
         "random-under-attack": lambda: _probed(answer_apart=_first(2, 1.1e-4)),
-        "saturated-logits": lambda: _probed(lead=100.5),
         "probabilities-as-logits": lambda: _probed(simplex=True),
         "same-answer-to-odd-inputs": lambda: _probed(
             odd_logit_0=_first(20, 0.0, np.arange(_N)), odd_logit_1=_first(20, 0.0, np.arange(_N))
         ),
+        "abstains-under-attack": lambda: _probed(abstains=_first(2), late_abstains=_first(3)),
         "gradients-in-forward": lambda: _probed(inner_gradients=_first(1).astype(bool)),
     },
     clean=lambda: _probed(
-        answer_apart=_first(1, 1.1e-4), gradient_apart=5e-2, simplex=_first(39).astype(bool),
+        answer_apart=_first(1, 1.1e-4), abstains=_first(2), late_abstains=_first(1),
+        gradient_apart=5e-2, simplex=_first(39).astype(bool),
         odd_logit_0=_first(19, 0.0, np.arange(_N)), odd_logit_1=_first(19, 0.0, np.arange(_N)),
     ),
 )  # fmt: skip
@@ -194,10 +205,15 @@ DIFFERENCES = KnownFindings(
         "quantised-input": lambda: _probed(fine_still=_first(21).astype(bool)),
         "gradient-disagrees-with-differences": lambda: _probed(fine_seen=20.1),
         "shattered-gradients": lambda: _probed(grey_seen=2.9),
-        "gradient-misses-directions": lambda: _probed(random_expected=0.0),
+        "gradient-misses-directions": lambda: _probed(random_expected=6.6),
+        "gradient-fails-on-the-way": lambda: _probed(late_expected=np.full((_N, 6), 0.82)),
     },
     clean=lambda: _probed(
-        fine_still=_first(20).astype(bool), fine_seen=20.0, grey_seen=3.0, random_expected=1.0
+        fine_still=_first(20).astype(bool),
+        fine_seen=20.0,
+        grey_seen=3.0,
+        random_expected=6.7,
+        late_expected=np.full((_N, 6), 0.83),
     ),
     spared={
         "gradient-disagrees-with-differences": lambda: _probed(fine_seen=20.1, answer_apart=1.0),
@@ -211,6 +227,18 @@ STEPS = KnownFindings(
     spared={"more-steps-gain": lambda: _probed(longer_breaks=1, answer_apart=1.0)},
 )
 
+SECOND_OPINION = KnownFindings(
+    planted={
+        "second-opinion-moves-number": lambda: _series(SECOND, 2),
+        "second-opinion-open": lambda: _series(SECOND, 0, 5),
+    },
+    clean=lambda: _series(SECOND, 1, 4),
+)
+
+CERTIFIED_SAMPLES = KnownFindings(
+    planted={"certified-sample-broken": lambda: _certified(1)}, clean=lambda: _certified(0)
+)
+
 SELF_TESTS = KnownFindings(
     planted={"attack-fails-self-test": lambda: _self_test(False)}, clean=lambda: _self_test(True)
 )
@@ -222,10 +250,10 @@ SUPPLIED = KnownFindings(
 
 SERIES = KnownFindings(
     planted={
-        "black-box-beats-gradients": lambda: _series(2),
+        "black-box-beats-gradients": lambda: _series("square", 2),
         "unconfirmed-examples": lambda: _case(_attacked(unconfirmed=_first(3)), _QUICK),
     },
-    clean=lambda: _series(1),
+    clean=lambda: _series("square", 1),
     spared={"unconfirmed-examples": lambda: _case(_attacked(unconfirmed=_first(2)), _QUICK)},
 )
 

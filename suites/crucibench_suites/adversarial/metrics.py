@@ -28,6 +28,17 @@ CLEAN = MetricInfo(
     upper=1.0,
 )
 
+CERTIFIED = MetricInfo(
+    id="certified-accuracy",
+    name="certified accuracy",
+    direction="higher",
+    definition="The share of samples that are right as they are, and that nothing within eps can "
+    "make wrong, by what the model computes: a lower bound of robust accuracy.",
+    source="Zhang et al. 2018 (CROWN); Chen et al. 2019 (trees)",
+    lower=0.0,
+    upper=1.0,
+)
+
 LARGEST = MetricInfo(
     id="robust-accuracy-at-largest-eps",
     name="robust accuracy at the largest eps",

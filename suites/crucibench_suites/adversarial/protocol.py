@@ -113,6 +113,22 @@ class Momentum(GradientAttack):
         return momentum(given.oracle, given.points, steps=given.budget.steps)
 
 
+class SecondOpinion(GradientAttack):
+    """Ascents by stand-ins for a model's gradients, and by differences of its answers."""
+
+    name = "second-opinion"
+
+    def run(self, given: Ball) -> Found:
+        """Returns what the ascents found."""
+        from crucibench_suites.adversarial.second.attack import second_opinion
+
+        budget = given.budget
+        return second_opinion(
+            given.oracle, given.points, steps=budget.steps, queries=budget.queries,
+            eot=budget.eot, start=given.start,
+        )  # fmt: skip
+
+
 def comes_late(attack: Attack) -> bool:
     """Whether the others are asked again at smaller radii than it broke a sample at."""
     return attack.nearest or attack.access != "white-box"
@@ -184,4 +200,7 @@ PROTOCOLS = {
 }
 
 AGAIN = "again"
-"""The last stage: what FAB-T or Square broke is asked again by the others, at smaller eps."""
+"""The stage after the attacks: what FAB-T or Square broke is asked again at smaller eps."""
+
+SECOND = SecondOpinion.name
+"""The stage after the probes, where these give cause: what survived is asked once more."""

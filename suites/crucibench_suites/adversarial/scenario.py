@@ -23,6 +23,7 @@ from crucibench_suites.adversarial.protocol import (
     AGAIN,
     QUICK,
     RAND,
+    SECOND,
     STANDARD,
     Precision,
     Protocol,
@@ -39,7 +40,7 @@ class AutoAttack(Attacked):
 
     precision: Precision = "fp32"
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     protocol: ClassVar[Protocol]
     requires: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
@@ -49,6 +50,7 @@ class AutoAttack(Attacked):
     audits: ClassVar[tuple[str, ...]] = (
         "attack-self-tests", "attack-records", "answers-under-attack",
         "attack-gradients", "stronger-attacks", "gradient-differences", "more-steps",
+        "second-opinion",
     )  # fmt: skip
 
     @classmethod
@@ -95,6 +97,10 @@ class AutoAttack(Attacked):
             from crucibench_suites.adversarial.probing.choosing import choose
 
             return choose(self.threat, right, level, seen.earlier.values())
+        if stage == SECOND:
+            from crucibench_suites.adversarial.audits.cause import choose_second
+
+            return choose_second(self, seen, right, level)
         smallest = sum(1 for eps in self.threat.eps if eps == 0)
         keep = right & (level > smallest)
         return Selection(keep & late if stage == AGAIN else keep, {"level": level})
@@ -117,6 +123,10 @@ class AutoAttack(Attacked):
                 **self.columns(work, ledger, stage),
                 **probe_batch(self.threat, work, context),
             }
+        if stage == SECOND:
+            steps, queries, eot = work.carry["budget"][0]
+            open_ = search.second_opinion(ledger, steps=steps, queries=queries, eot=eot)
+            return {**self.columns(work, ledger, stage), "unsettled": open_}
         if stage == AGAIN:
             search.again(self.protocol.attacks, ledger)
         elif stage == self.protocol.attacks[0]:
@@ -129,7 +139,7 @@ class AutoAttack(Attacked):
 
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests all of the series."""
-        return self_tested(self.protocol.attacks, self.threat.norm)
+        return self_tested((*self.protocol.attacks, SECOND), self.threat.norm)
 
     @property
     def attacks(self) -> tuple[str, ...]:
@@ -142,7 +152,7 @@ class Standard(AutoAttack):
     """``autoattack-standard``."""
 
     protocol: ClassVar[Protocol] = STANDARD
-    stages: ClassVar[tuple[str, ...]] = (*STANDARD.attacks, AGAIN, PROBE)
+    stages: ClassVar[tuple[str, ...]] = (*STANDARD.attacks, AGAIN, PROBE, SECOND)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +160,7 @@ class Rand(AutoAttack):
     """``autoattack-rand``."""
 
     protocol: ClassVar[Protocol] = RAND
-    stages: ClassVar[tuple[str, ...]] = (*RAND.attacks, PROBE)
+    stages: ClassVar[tuple[str, ...]] = (*RAND.attacks, PROBE, SECOND)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +168,7 @@ class Quick(AutoAttack):
     """``autoattack-quick``."""
 
     protocol: ClassVar[Protocol] = QUICK
-    stages: ClassVar[tuple[str, ...]] = (*QUICK.attacks, AGAIN, PROBE)
+    stages: ClassVar[tuple[str, ...]] = (*QUICK.attacks, AGAIN, PROBE, SECOND)
 
 
 SCENARIOS: dict[str, type[AutoAttack]] = {"standard": Standard, "rand": Rand, "quick": Quick}

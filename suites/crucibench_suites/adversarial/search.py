@@ -31,7 +31,8 @@ from crucibench_suites.adversarial.attacks.model import (
     frozen,
 )
 from crucibench_suites.adversarial.confirm import Ledger, confirm, pull_back
-from crucibench_suites.adversarial.protocol import Precision
+from crucibench_suites.adversarial.protocol import SECOND, Precision
+from crucibench_suites.adversarial.second.attack import settling_cost, unsettled
 from crucibench_suites.adversarial.threat import COLUMN, ThreatModel
 
 Ints = NDArray[np.int64]
@@ -69,6 +70,7 @@ class RadiusSearch:
         self._x = batch.inputs.to(device)
         pixels = self._x[0].numel() if len(batch) else 1
         width = max(len(batch), min(_MANY, _PIXELS // pixels))
+        self.reached = self._x.clone()
         self._module, self._exact = module, ModuleOracle(module, threat.draws(draws), width)
         self._oracle = replace(self._exact, lowered=precision == "bf16")
         self._y = torch.from_numpy(targets).to(device)
@@ -132,6 +134,41 @@ class RadiusSearch:
                     self.descend(attack, ledger, rows)
             rows = rows[ledger.level[rows] < before[rows]]
 
+    def second_opinion(
+        self, ledger: Ledger, *, steps: int, queries: int, eot: int
+    ) -> NDArray[np.bool_]:
+        """Asks once more what survived; returns of which samples nothing is settled, (n,).
+
+        Args:
+            ledger: what is known.
+            steps: of all ascents by gradients.
+            queries: for the ascent by differences.
+            eot: answers averaged, of models that are random.
+        """
+        budget = {"steps": steps, "queries": queries, "eot": eot}
+        self._threat = self._threat.model_copy(update=budget)
+        self.descend(SECOND, ledger, restarts=1)
+        open_ = np.zeros(len(self._batch), dtype=np.bool_)
+        rows = np.flatnonzero(ledger.level > self._floor)
+        if len(rows):
+            reached = self.reached[torch.from_numpy(rows).to(self._x.device)]
+            points = self._points(rows, ledger.level[rows] - 1)
+            with frozen(self._module):
+                open_[rows] = unsettled(self._exact, points, reached, eot=eot)
+            ledger.forwards[rows] += settling_cost(eot)
+        return open_
+
+    def _points(self, rows: Ints, at: Ints) -> ImagePoints:
+        """Returns the samples at `rows` with the radii at `at`."""
+        where = torch.from_numpy(rows).to(self._x.device)
+        return ImagePoints(
+            x=self._x[where],
+            y=self._y[where],
+            eps=torch.from_numpy(self._radii[at]).to(self._x.device),
+            ids=tuple(self._batch.ids[row] for row in rows),
+            norm=self._threat.norm,
+        )
+
     def _ask(
         self,
         attack: str,
@@ -148,14 +185,7 @@ class RadiusSearch:
         known = attacks().get(attack)
         oracle = self._exact if exact or known.nearest else self._oracle
         where = torch.from_numpy(rows).to(self._x.device)
-        eps = torch.from_numpy(self._radii[at]).to(self._x.device)
-        points = ImagePoints(
-            x=self._x[where],
-            y=self._y[where],
-            eps=eps,
-            ids=tuple(self._batch.ids[row] for row in rows),
-            norm=self._threat.norm,
-        )
+        points = self._points(rows, at)
         start = self._warm(attack, points, rows, ledger) if warm else None
         threat = self._threat
         if restarts is not None:
@@ -163,6 +193,7 @@ class RadiusSearch:
         with frozen(self._module):
             found = attack_ball(known, Ball(oracle, points, threat, start))
         ledger.spend(rows, found)
+        self.reached[where] = found.reached
         before = ledger.level[rows]
         refused = self._take(attack, points, found, rows, at, ledger=ledger)
         if oracle.lowered and refused.any():

@@ -18,8 +18,10 @@ from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack
 from crucibench_suites.adversarial.blackbox.scenario import scenarios as black_box
 from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer, TransferSource
 from crucibench_suites.adversarial.config import AdversarialConfig, is_of_foolbox
+from crucibench_suites.adversarial.floors.scenario import Floor
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
 from crucibench_suites.adversarial.metrics import (
+    CERTIFIED,
     COSTS,
     DISTANCES,
     METRICS,
@@ -96,6 +98,13 @@ class AdversarialSuite(Suite):
             "stronger attack would leave.",
         ),
         Section(
+            title="Certified and attacked",
+            kind="table",
+            table="bounds",
+            note="Robust accuracy lies between the two: nothing within eps makes wrong what is "
+            "certified, and attacks did what is beyond.",
+        ),
+        Section(
             title="What each attack broke",
             kind="table",
             table="attacks",
@@ -134,7 +143,9 @@ class AdversarialSuite(Suite):
     )
     config: ClassVar[type[SuiteConfig]] = AdversarialConfig
     scoring = ("audits", "known_answers", "scoring")
-    metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS, *TABLE_METRICS)
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (
+        *METRICS, CERTIFIED, *QUERY_METRICS, *TABLE_METRICS
+    )  # fmt: skip
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios of each norm, or of texts, or why none applies."""
@@ -217,6 +228,8 @@ def _of_images(
         able = [cell for cell in cells if cell.requires <= request.model.capabilities]
         if len(able) > 1:
             found.append(WorstCase.of(suite, able))
+        if config.floor and able:
+            found.append(Floor.of(suite, able))
         others = [name for name in request.models if name != request.model.name]
         if config.save_adversarials and others:
             found.append(Transfer.of(suite, cells[0], others))
@@ -261,7 +274,8 @@ def _methods(request: SuiteRequest, config: AdversarialConfig) -> tuple[BlackBox
     held = request.model.capabilities
     if Capability.GRADIENTS in held:
         return ()
-    return ("square", "hopskipjump") if Capability.SCORES in held else ("hopskipjump",)
+    labels: tuple[BlackBoxAttack, ...] = ("hopskipjump", "restore")
+    return ("square", *labels) if Capability.SCORES in held else labels
 
 
 def _default_eps(request: SuiteRequest, norm: ImageNorm) -> tuple[float, ...]:

@@ -19,8 +19,8 @@ from crucibench.contracts.scenario import Derived, Need
 from crucibench.contracts.statistic import Number
 from crucibench.stats import bootstrap_many, linearised_error, normal
 from crucibench_suites.ood import metrics
+from crucibench_suites.ood.detection import in_rows
 from crucibench_suites.ood.detectors import detector
-from crucibench_suites.ood.passes import in_rows
 from crucibench_suites.ood.scores import DetectorScores, Mean, numbers_of
 from crucibench_suites.ood.sets import OODSet, mark_perturbing, meanings, means_of
 
@@ -72,7 +72,26 @@ class Headline(Derived):
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes the accuracy where half of the inputs are OOD, the histogram and the curves."""
-        return score_headline(evidence, self.points)
+        samples = evidence.needs["test"].samples
+        scores = DetectorScores(evidence.needs["detector"], samples)
+        right = in_rows(evidence.needs["test"], scores.known_ids, "prediction")
+        right = right == samples.targets[scores.known_rows]
+        rows: list[Row] = []
+        done: dict[tuple[str, ...], Row] = {}
+        for point in self.points:
+            # Of sets of one kind alone, the mean over all is that over the kind.
+            sets = tuple(scores.members(point))
+            if sets not in done:
+                done[sets] = _mixed_row(scores, point, right, evidence.options)
+            rows.append(replace(done[sets], point=point))
+        if not len(scores.known):
+            return Scored(rows)
+        tables = {
+            "histogram": _histogram(scores),
+            "accuracy-coverage": _coverage(scores, right),
+            "roc": roc_table(scores),
+        }
+        return Scored(rows, tables)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,65 +131,27 @@ class Detectors(Derived):
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes the differences to the headline, and the table of the report."""
-        return score_detectors(evidence, self.headline, self.detectors, self.points)
-
-
-def score_headline(evidence: Evidence, points: Sequence[str]) -> Scored:
-    """Returns the rows of the headline detector at points, its histogram and its curves."""
-    samples = evidence.needs["test"].samples
-    scores = DetectorScores(evidence.needs["detector"], samples)
-    right = in_rows(evidence.needs["test"], scores.known_ids, "prediction")
-    right = right == samples.targets[scores.known_rows]
-    rows: list[Row] = []
-    done: dict[tuple[str, ...], Row] = {}
-    for point in points:
-        # Of sets of one kind alone, the mean over all is that over the kind.
-        sets = tuple(scores.members(point))
-        if sets not in done:
-            done[sets] = _mixed_row(scores, point, right, evidence.options)
-        rows.append(replace(done[sets], point=point))
-    if not len(scores.known):
-        return Scored(rows)
-    tables = {
-        "histogram": _histogram(scores),
-        "accuracy-coverage": _coverage(scores, right),
-        "roc": roc_table(scores),
-    }
-    return Scored(rows, tables)
-
-
-def score_detectors(
-    evidence: Evidence, headline: str, detectors: Sequence[str], points: Sequence[str]
-) -> Scored:
-    """Returns what each detector is ahead of the headline's, and all side by side.
-
-    Args:
-        evidence: the detectors' cells.
-        headline: the name of the one that all are compared with.
-        detectors: the names of all.
-        points: the means over sets.
-    """
-    samples = evidence.needs["test"].samples
-    found = {
-        name: DetectorScores(evidence.needs[name], samples)
-        for name in detectors
-        if name in evidence.needs
-    }
-    declared = found[headline]
-    rows = [
-        row
-        for point in points
-        for name, scores in found.items()
-        if name != headline
-        for row in _differences(name, scores, declared, point, evidence.options.level)
-    ]
-    level = evidence.options.level
-    sets = tuple(dict.fromkeys(address for scores in found.values() for address in scores.sets))
-    tables = {
-        "detectors": _table(found, headline, points, level, means=True),
-        "by-set": _table(found, headline, sets, level, means=False),
-    }
-    return Scored(rows, tables)
+        samples = evidence.needs["test"].samples
+        found = {
+            name: DetectorScores(evidence.needs[name], samples)
+            for name in self.detectors
+            if name in evidence.needs
+        }
+        declared = found[self.headline]
+        rows = [
+            row
+            for point in self.points
+            for name, scores in found.items()
+            if name != self.headline
+            for row in _differences(name, scores, declared, point, evidence.options.level)
+        ]
+        level = evidence.options.level
+        sets = tuple(dict.fromkeys(address for scores in found.values() for address in scores.sets))
+        tables = {
+            "detectors": _table(found, self.headline, self.points, level, means=True),
+            "by-set": _table(found, self.headline, sets, level, means=False),
+        }
+        return Scored(rows, tables)
 
 
 def _mixture(scores: DetectorScores, point: str, right: NDArray[np.bool_]) -> Mixture:

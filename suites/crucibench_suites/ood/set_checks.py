@@ -20,7 +20,7 @@ from crucibench.stats import auc
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.asking import PREFIX
 from crucibench_suites.ood.audits import easiest
-from crucibench_suites.ood.passes import in_rows
+from crucibench_suites.ood.detection import in_rows
 from crucibench_suites.ood.sets import KNOWN, OODSet, kept_apart, meanings, scored
 
 
@@ -58,8 +58,27 @@ class Sets(Derived):
         )
 
     def derive(self, evidence: Evidence) -> Columns | None:
-        """Returns the AUROC of every statistic of the inputs on every scored set."""
-        return trivial_columns(evidence, self.sets, self.share)
+        """Returns a row for every scored set and statistic of its inputs: how well it tells."""
+        test = evidence.needs["test"].samples
+        ids = test.ids[~kept_apart(test, self.share)]
+        known = evidence.needs["inputs"]
+        found: list[tuple[str, str, float, int]] = []
+        for one in scored(self.sets):
+            strange = evidence.needs[one.address]
+            for column in known.records.table.column_names:
+                if column.startswith(PREFIX) and column in strange.records:
+                    before, after = in_rows(known, ids, column), strange.records.array(column)
+                    if len(before) and len(after):
+                        name = column.removeprefix(PREFIX)
+                        area = _best(before, after)
+                        found.append((one.address, name, area, len(before) + len(after)))
+        return {
+            "id": [f"{address} {name}" for address, name, _, _ in found],
+            "point": np.array([address for address, _, _, _ in found], dtype=object),
+            "statistic": [name for _, name, _, _ in found],
+            "auroc": np.array([area for _, _, area, _ in found]),
+            "n": np.array([n for _, _, _, n in found], dtype=np.int64),
+        }
 
     def numbers(self, evidence: Evidence) -> Sequence[Number]:
         """Returns the accuracy on the samples that are scored."""
@@ -77,30 +96,6 @@ class Sets(Derived):
         test = evidence.needs["test"].samples
         known = int((~kept_apart(test, self.share)).sum())
         return {"sets": _table(evidence, self.sets, known)}
-
-
-def trivial_columns(evidence: Evidence, sets: Sequence[OODSet], share: float) -> dict[str, object]:
-    """Returns a row for every scored set and statistic of its inputs: how well this tells it."""
-    test = evidence.needs["test"].samples
-    ids = test.ids[~kept_apart(test, share)]
-    known = evidence.needs["inputs"]
-    found: list[tuple[str, str, float, int]] = []
-    for one in scored(sets):
-        strange = evidence.needs[one.address]
-        for column in known.records.table.column_names:
-            if column.startswith(PREFIX) and column in strange.records:
-                before, after = in_rows(known, ids, column), strange.records.array(column)
-                if len(before) and len(after):
-                    name = column.removeprefix(PREFIX)
-                    area = _best(before, after)
-                    found.append((one.address, name, area, len(before) + len(after)))
-    return {
-        "id": [f"{address} {name}" for address, name, _, _ in found],
-        "point": np.array([address for address, _, _, _ in found], dtype=object),
-        "statistic": [name for _, name, _, _ in found],
-        "auroc": np.array([area for _, _, area, _ in found]),
-        "n": np.array([n for _, _, _, n in found], dtype=np.int64),
-    }
 
 
 def _best(known: Floats, strange: Floats) -> float:

@@ -26,11 +26,10 @@ from crucibench_suites.ood.asking import (
     MeasuredInputs,
     parameters_of,
 )
-from crucibench_suites.ood.detection import Detection
+from crucibench_suites.ood.detection import Detection, TrainMoments
 from crucibench_suites.ood.detectors import detector, detectors
 from crucibench_suites.ood.generators import Kind, every_name, generators
 from crucibench_suites.ood.headline import Detectors, Headline
-from crucibench_suites.ood.passes import TrainMoments
 from crucibench_suites.ood.set_checks import Sets
 from crucibench_suites.ood.sets import OODSet
 

@@ -16,11 +16,16 @@ from crucibench.contracts.task import Task
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats import student_t
 from crucibench_suites.throughput.bench import chosen, of_lists
-from crucibench_suites.throughput.points import load_point
-from crucibench_suites.throughput.readings import Floats, Readings
+from crucibench_suites.throughput.records import (
+    FRESH,
+    REPEATED,
+    WARM_UP,
+    Floats,
+    Readings,
+    load_point,
+)  # fmt: skip
 from crucibench_suites.throughput.scoring import variation
-from crucibench_suites.throughput.searching import Bracket, trials_of
-from crucibench_suites.throughput.tape import FRESH, REPEATED, WARM_UP
+from crucibench_suites.throughput.search import Bracket, trials_of
 
 
 def timed_points(readings: Readings, scenario: Any) -> list[str]:
@@ -529,7 +534,7 @@ RATES = Audit(
     name="open-search",
     description="Did a search for the highest rate come to an end, without a contradiction?",
     function=lambda evidence, scenario: open_search(
-        Readings.of(evidence), scenario.bound, scenario.share
+        Readings.of(evidence), scenario.bound, scenario.kept
     ),
     known_answer=_KNOWN + "RATES",
 )

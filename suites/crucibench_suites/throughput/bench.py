@@ -17,19 +17,24 @@ from crucibench.contracts.adapter import Adapter, Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import TimedContext
 from crucibench.contracts.task import Task
+from crucibench.util.draws import Draws
 from crucibench.util.memory import peak_memory, reset_peak, resident_memory
-from crucibench_suites.throughput import tape as phases
-from crucibench_suites.throughput.clock import Clock, grain
-from crucibench_suites.throughput.energy import PowerMeter
-from crucibench_suites.throughput.fresh import freshened
-from crucibench_suites.throughput.loops import Ask, TimedQueries, closed_loop, open_loop
-from crucibench_suites.throughput.tape import Tape
-from crucibench_suites.throughput.warm_up import warm_up
+from crucibench_suites.throughput.clock import (
+    Ask,
+    Clock,
+    TimedQueries,
+    closed_loop,
+    grain,
+    open_loop,
+    warm_up,
+)
+from crucibench_suites.throughput.device import PowerMeter
+from crucibench_suites.throughput.records import FRESH, QUERY, REPEATED, Tape
 
 POOL = 256
 """Real samples that are asked about, in turn."""
 
-FRESH = 32
+_NEW = 32
 """New inputs a round at most, asked about twice to find caches."""
 
 _WARM_UP_LEAST = 0.05
@@ -135,7 +140,7 @@ class Bench:
         wall = clock.now() - wall
         used, all_used = clock.cpu() - cpu, clock.machine()
         peak = peak_memory()
-        self.tape.timed(point, phases.QUERY, timed)
+        self.tape.timed(point, QUERY, timed)
         self.tape.facts(
             point,
             {
@@ -163,7 +168,7 @@ class Bench:
             step: names the draws.
         """
         size = len(queries[0])
-        count = max(1, min(FRESH, len(queries), int(seconds / 4 / max(typical, 1e-9))))
+        count = max(1, min(_NEW, len(queries), int(seconds / 4 / max(typical, 1e-9))))
         if self._samples is None:
             raise RuntimeError("queries() comes first")
         pool = freshened(self._samples, self._context.draws, step, count * size)
@@ -172,7 +177,7 @@ class Bench:
         # What else is quicker the second time, the processor's caches and a data frame that knows
         # its columns, must not pass for a model that knows an answer: so both start alike, from new
         # objects, after queries that are not noted.
-        for phase, longest in ((phases.FRESH, seconds / 4), (phases.REPEATED, _FOREVER)):
+        for phase, longest in ((FRESH, seconds / 4), (REPEATED, _FOREVER)):
             new = [pool.take(part) for part in parts]
             closed_loop(ask, queries, self.clock, seconds=seconds / 4, most=count)
             timed = closed_loop(ask, new, self.clock, seconds=longest, most=most)
@@ -260,3 +265,59 @@ def _device_peaks(device: str) -> dict[str, float]:
         "device-memory": float(cuda.max_memory_allocated(device)),
         "device-reserved": float(cuda.max_memory_reserved(device)),
     }
+
+
+_PIXEL = 2.0 / 255
+
+
+def freshened(batch: Batch, draws: Draws, step: str, count: int) -> Batch:
+    """Returns `count` samples like the first of a batch, of the same sizes and shapes, but new.
+
+    Images get noise of at most two grey levels, tables rows whose columns come from different
+    samples of the batch, texts their words in another order. What they are about does not matter:
+    they are timed and their answers are thrown away.
+    """
+    first = batch.take(range(count))
+    if isinstance(batch.inputs, list) and hasattr(batch.inputs[0], "numel"):
+        one_by_one = (first.take([row]) for row in range(count))
+        return first.with_inputs(
+            [_images(one.with_inputs(one.inputs[0][None]), draws, step)[0] for one in one_by_one]
+        )
+    if isinstance(batch.inputs, list):
+        texts = [
+            _text(text, draws, identity, step)
+            for text, identity in zip(first.inputs, first.ids, strict=True)
+        ]
+        return first.with_inputs(texts)
+    if hasattr(batch.inputs, "iloc"):
+        return first.with_inputs(_rows(batch.inputs, draws, step, count))
+    return first.with_inputs(_images(first, draws, step))
+
+
+def _images(batch: Batch, draws: Draws, step: str) -> Any:
+    import torch
+
+    shape = tuple(batch.inputs.shape[1:])
+    noise = torch.from_numpy(draws.uniform(batch.ids, step, shape)) - 0.5
+    return (batch.inputs + 2 * _PIXEL * noise).clamp(0, 1)
+
+
+def _rows(frame: Any, draws: Draws, step: str, count: int) -> Any:
+    columns = {}
+    for place, name in enumerate(frame.columns):
+        drawn = draws.integers([f"column {place}"], step, (count,), high=len(frame))[0]
+        columns[name] = frame[name].iloc[drawn].reset_index(drop=True)
+    rows = type(frame)(columns)
+    # Looking a column up fills a store in the index: a new one would slow the first query down.
+    rows.columns = frame.columns
+    return rows
+
+
+def _text(text: Any, draws: Draws, identity: str, step: str) -> Any:
+    if isinstance(text, tuple):
+        return tuple(
+            _text(part, draws, f"{identity}/{place}", step) for place, part in enumerate(text)
+        )
+    words = text.split(" ")
+    order = np.argsort(draws.uniform([identity], step, (len(words),))[0], kind="stable")
+    return " ".join(words[place] for place in order)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from crucibench.contracts.audit import AuditCase, KnownFindings, example_cell, example_evidence
-from crucibench_suites.throughput.cold import ColdStart
-from crucibench_suites.throughput.scenarios import RateSearch, Server, Stream, Timing
-from crucibench_suites.throughput.sustained import BURST, LATE, Sustained
-from crucibench_suites.throughput.tape import ANSWER, FACT, FRESH, QUERY, REPEATED, WARM_UP
+from crucibench_suites.throughput.records import ANSWER, FACT, FRESH, QUERY, REPEATED, WARM_UP
+from crucibench_suites.throughput.regimes import BURST, LATE, ColdStart, Sustained
+from crucibench_suites.throughput.scenarios import Server, Stream, Timing
+from crucibench_suites.throughput.search import RateSearch
 
 _N = 20
 _IDS = [f"{row:032x}" for row in range(_N)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,8 +13,12 @@ from crucibench.contracts.evidence import CellEvidence, Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
-from crucibench.stats import newcombe_paired, student_t, wilson
+from crucibench.stats import newcombe_paired, wilson
 from crucibench_suites.throughput.metrics import SHARES, VARIANT
+from crucibench_suites.throughput.records import Readings
+from crucibench_suites.throughput.scoring import (
+    ratio_row,
+)
 
 _STREAM, _PASS = "throughput/single-stream", "pass/test"
 
@@ -66,8 +69,6 @@ class Price(Derived):
 
 
 def _ratio(evidence: Evidence) -> Row:
-    from crucibench_suites.throughput.readings import Readings
-
     own, plain = (
         Readings(evidence.needs[f"{whose}-times"].records).queries().medians
         for whose in ("own", "plain")
@@ -75,12 +76,7 @@ def _ratio(evidence: Evidence) -> Row:
     if len(own) != len(plain) or len(own) < 2:
         reason = f"{len(own)} and {len(plain)} rounds do not pair"
         return Row(metric="latency-ratio", value=None, n=0, reason=reason)
-    interval = student_t(np.log(own / plain), evidence.options.level)
-    return Row(
-        metric="latency-ratio", value=float(np.exp(np.log(own / plain).mean())),
-        lower=math.exp(interval.lower), upper=math.exp(interval.upper),
-        level=evidence.options.level, method="student-t of logarithms over rounds", n=len(own),
-    )  # fmt: skip
+    return ratio_row("latency-ratio", own / plain, evidence.options.level)
 
 
 def _answers(evidence: Evidence, own: NDArray[np.int64], plain: NDArray[np.int64]) -> list[Row]:

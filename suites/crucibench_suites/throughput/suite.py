@@ -3,106 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.util.numbers import Number
-from crucibench_suites.throughput.cold import ColdStart
-from crucibench_suites.throughput.end_to_end import EndToEnd
 from crucibench_suites.throughput.metrics import METRICS
-from crucibench_suites.throughput.points import KNEE, batch_point, load_point
 from crucibench_suites.throughput.price import Price
-from crucibench_suites.throughput.scenarios import (
-    Offline,
-    RateSearch,
-    Server,
-    Stream,
-)
-from crucibench_suites.throughput.sustained import Sustained
+from crucibench_suites.throughput.records import KNEE, batch_point, load_point
+from crucibench_suites.throughput.regimes import ColdStart, EndToEnd, Sustained
+from crucibench_suites.throughput.scenarios import Offline, Server, Stream
+from crucibench_suites.throughput.search import RateSearch
 
 _SECONDS = {"quick": 2.0, "standard": 10.0, "full": 60.0}
 _ROUNDS = {"quick": 10, "standard": 20, "full": 30}
 _BATCHES = {"quick": [1, 8, 64], "standard": [1, 4, 16, 64, 256], "full": [1, 4, 16, 64, 256, 1024]}
 _STARTS = {"quick": 5, "standard": 10, "full": 20}
-_KNOWN = (
-    "single-stream", "multi-stream", "offline", "server", "end-to-end", "cold-start", "sustained",
-)  # fmt: skip
 _MULTI = 8
 _STRETCHES = 5
 _SUSTAINED = 64
 """Samples in a batch: enough to keep a device busy."""
 
 
+_DAY = 86_400.0
+
+ScenarioName = Literal[
+    "single-stream", "multi-stream", "offline", "server", "end-to-end", "cold-start", "sustained"
+]
+
+
 class ThroughputConfig(SuiteConfig):
     """Settings of the throughput suite."""
 
-    scenarios: list[str] = Field(default_factory=lambda: ["single-stream", "offline", "server"])
+    scenarios: list[ScenarioName] = Field(
+        default=["single-stream", "offline", "server"], min_length=1
+    )
     """Any of ``single-stream``, ``multi-stream``, ``offline``, ``server``, ``end-to-end``,
     ``cold-start``, ``sustained``."""
 
-    seconds: Number | None = None
+    seconds: Number | None = Field(default=None, gt=0, le=_DAY)
     """How long each point is timed, all rounds together; by preset 2, 10 or 60."""
 
     rounds: int | None = Field(default=None, ge=2)
     """In how many turns; by preset 10, 20 or 30. A latency gate needs at least 6."""
 
-    batch_sizes: list[int] | None = None
+    batch_sizes: list[Annotated[int, Field(ge=1, le=65_536)]] | None = Field(
+        default=None, min_length=1
+    )
     """Of the offline scenario; by preset 1, 8, 64; 1 to 256; 1 to 1024."""
 
-    loads: list[Number] = Field(default_factory=lambda: [0.5, 0.8])
+    loads: list[Annotated[Number, Field(gt=0, lt=1)]] = Field(default=[0.5, 0.8], min_length=1)
     """Arrival rates of the server scenario, as shares of what the model serves one by one."""
 
     starts: int | None = Field(default=None, ge=2)
     """How many processes are started for a cold start; by preset 5, 10 or 20."""
 
-    latency_bound: Number | None = None
+    latency_bound: Number | None = Field(default=None, gt=0, le=1e3 * _DAY)
     """Milliseconds: the highest rate of arrivals that keeps it is searched for, a trial a round."""
 
     bound_percentile: Literal["p50", "p90", "p95", "p99", "p99.9"] = "p99"
     """Whose latency has to keep ``latency_bound``."""
-
-    @field_validator("latency_bound")
-    @classmethod
-    def _is_a_time(cls, bound: float | None) -> float | None:
-        if bound is not None and not 0 < bound <= 86_400_000:
-            raise ValueError(f"expected milliseconds above 0 and up to a day, got {bound:g}")
-        return bound
-
-    @field_validator("scenarios")
-    @classmethod
-    def _are_known(cls, names: list[str]) -> list[str]:
-        for name in names:
-            if name not in _KNOWN:
-                raise ValueError(f"expected any of {', '.join(_KNOWN)}, got {name!r}")
-        if not names:
-            raise ValueError("expected at least one scenario")
-        return names
-
-    @field_validator("seconds")
-    @classmethod
-    def _lasts(cls, seconds: float | None) -> float | None:
-        if seconds is not None and not 0 < seconds <= 86_400:
-            raise ValueError(f"expected seconds above 0 and up to a day, got {seconds:g}")
-        return seconds
-
-    @field_validator("batch_sizes")
-    @classmethod
-    def _are_sizes(cls, sizes: list[int] | None) -> list[int] | None:
-        if sizes is not None and (not sizes or min(sizes) < 1 or max(sizes) > 65_536):
-            raise ValueError(f"expected batch sizes from 1 to 65536, got {sizes}")
-        return None if sizes is None else sorted(set(sizes))
-
-    @field_validator("loads")
-    @classmethod
-    def _can_be_served(cls, loads: list[float]) -> list[float]:
-        if not loads or min(loads) <= 0 or max(loads) >= 1:
-            raise ValueError(f"expected shares between 0 and 1, both left out, got {loads}")
-        return sorted(set(loads))
 
 
 class ThroughputSuite(Suite):
@@ -246,7 +210,7 @@ class ThroughputSuite(Suite):
                     )
                 )  # fmt: skip
         if "offline" in config.scenarios:
-            sizes = tuple(config.batch_sizes or _BATCHES[request.preset])
+            sizes = tuple(sorted(set(config.batch_sizes or _BATCHES[request.preset])))
             found.append(
                 Offline(
                     name="offline", seconds=seconds, turns=turns, sizes=sizes,
@@ -255,7 +219,7 @@ class ThroughputSuite(Suite):
                 )
             )  # fmt: skip
         if "server" in config.scenarios:
-            loads = tuple(float(load) for load in config.loads)
+            loads = tuple(sorted({float(load) for load in config.loads}))
             found.append(
                 Server(
                     name="server", seconds=seconds, turns=turns, loads=loads,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from crucibench.util.http.client import Headers
 from crucibench.util.http.limits import (
     LimitError,
     Remote,
@@ -17,7 +18,6 @@ from crucibench.util.http.limits import (
     WaitingClock,
     budget_of,
 )
-from crucibench.util.http.secrets import Headers
 
 STOP = threading.Event()
 

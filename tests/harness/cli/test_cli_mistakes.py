@@ -43,9 +43,9 @@ MISTAKES = {
         r"command line: models\[0\].uri: unknown model scheme 'troch'; did you mean 'torch'\? .*",
     ),
     "language model": (
-        ["--model", "openai:https://localhost/v1?model=small", *WINE],
-        r"command line: models\[0\].uri: openai: language models are not asked for themselves: give"
-        r" a function .*python:FILE.py:FUNCTION, or its logged answers, predictions:FILE",
+        ["--model", "openai:localhost?model=small", *WINE],
+        r"command line: models\[0\].uri: openai: expected openai:https://HOST/v1\?model=NAME, got "
+        r"'localhost'",
     ),
     "unknown data scheme": (
         [*LOGISTIC, "--data", "cvs:people.csv"],

@@ -10,11 +10,7 @@ from typing import Any, cast
 import pytest
 
 from crucibench.cli._forecast import Forecast, range_words
-from crucibench.cli._plan import (
-    duration,
-    plan_document,
-    plan_tables,
-)
+from crucibench.cli._plan import plan_document, plan_tables
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.records import Columns
@@ -23,6 +19,7 @@ from crucibench.contracts.task import Modality, Task
 from crucibench.engine.inspect import Inspection
 from crucibench.engine.plan.plan import Plan, PlannedCell
 from crucibench.engine.resolve.resolve import Resolved
+from crucibench.report.format import duration
 from crucibench.util.errors import InputError
 
 

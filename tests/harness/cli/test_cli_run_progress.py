@@ -48,8 +48,7 @@ def test_a_run_as_json_lines_and_its_timeline(call: Call, folder: Path) -> None:
     assert kinds.index("plan") < kinds.index("cell-started") < kinds.index("cell")
     assert kinds.count("cell") == plan["cells"]
     last = [event for event in events if event["event"] == "progress"][-1]
-    assert (last["done"], last["total"], last["seconds_left"]) == (60, 60, 0)
-    assert last["rate"] > 0
+    assert (last["done"], last["total"]) == (60, 60)
     assert events[-1] == {
         "time": events[-1]["time"], "event": "finished", "exit_code": 0, "run": run.name,
         "folder": str(Path("results") / run.name),
@@ -60,10 +59,9 @@ def test_a_run_as_json_lines_and_its_timeline(call: Call, folder: Path) -> None:
     (attempt,) = document["attempts"]
     assert (attempt["ended"], attempt["workers"], attempt["executor"]) == ("finished", 2, "local")
     assert 0 < attempt["busy"] <= 2 * attempt["end"]
-    cells = {line["scenario"]: line for line in document["lines"]}
-    assert {line["kind"] for line in document["lines"]} == {"cell"}
-    assert {line["status"] for line in document["lines"]} == {"ok"}
-    for line in document["lines"]:
+    cells = {line["scenario"]: line for line in document["cells"]}
+    assert {line["status"] for line in document["cells"]} == {"ok"}
+    for line in document["cells"]:
         assert 0 <= line["start"] <= line["end"] <= document["seconds"]
     assert cells["pass/test"]["end"] <= cells["accuracy/clean"]["end"]
     assert cells["pass/test"]["tasks"] >= 2
@@ -72,7 +70,6 @@ def test_a_run_as_json_lines_and_its_timeline(call: Call, folder: Path) -> None:
     assert asked["forwards"] >= 60
     assert asked["backwards"] == 0
     assert costs["total"]["seconds"] == asked["seconds"] > 0
-    assert "█" in call("show", "--timeline").stdout
 
     again = _events(call(*command))
     assert [event["event"] for event in again] == ["note", "finished"]

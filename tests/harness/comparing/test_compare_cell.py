@@ -13,8 +13,17 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from crucibench.comparing import resampled
 from crucibench.comparing.cell import FormPair, MeasuredDifference, measure_cell
+from crucibench.comparing.extremes import extreme_difference
 from crucibench.comparing.resampled import ResamplingSettings
-from crucibench.contracts.statistic import Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.contracts.statistic import (
+    Extreme,
+    Form,
+    GroupMeans,
+    Ranking,
+    RowMetric,
+    Share,
+    TableMetric,
+)
 from crucibench.metrics.calibration import calibration_error_statistic
 from crucibench.metrics.classification import balanced_accuracy, f1_macro, mcc
 from crucibench.metrics.forms import Aligner, evaluate
@@ -148,7 +157,7 @@ def every_form(models: Any) -> list[tuple[Form, Form]]:
         ),
         (brier(first, truth), brier(second, truth)),
         (RowMetric(ece[0].compute, bias="up"), RowMetric(ece[1].compute, bias="up")),
-        (RowMetric(ap[0], ap[0].influence), RowMetric(ap[1], ap[1].influence)),
+        tuple(RowMetric(each.compute, each.influence) for each in ap),
     ]
 
 
@@ -180,13 +189,13 @@ def test_large_n_has_forms_of_its_own_that_agree(
     models: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = [one(*pair, 400) for pair in every_form(models)]
-    monkeypatch.setattr("crucibench.comparing.resampled.BOOTSTRAP_UP_TO", 100)
+    monkeypatch.setattr("crucibench.metrics.scoring.BOOTSTRAP_UP_TO", 100)
     large = [one(*pair, 400) for pair in every_form(models)]
     for before, after in zip(small, large, strict=True):
         assert after.delta == before.delta
         assert after.standard_error == pytest.approx(before.standard_error, rel=0.2)
     assert [part.method for part in large[-3:]] == [
-        "influence-asymptotic", "group-jackknife-200", "influence-asymptotic"
+        "percentile-bootstrap-2000; normal p", "group-jackknife-200", "influence-asymptotic"
     ]  # fmt: skip
     clustered = one(*every_form(models)[-1], 400, np.arange(400))
     assert clustered.method == "cluster-influence-asymptotic (400 clusters)"
@@ -328,3 +337,28 @@ def test_replicates_of_a_model_are_drawn_once_for_all_its_comparisons(
     asked.clear()
     one(kept[0], kept[1], len(truth), seed=1)
     assert sum(asked) == 2
+
+
+@pytest.mark.parametrize("largest", ["difference", "lowest", "highest"])
+def test_kinds_of_samples_say_what_samples_say(largest: Any, monkeypatch: Any) -> None:
+    """Of proportions, counts of kinds of samples give the same difference as all samples."""
+    rng = np.random.default_rng(3)
+    n, codes = 3000, rng.integers(-1, 3, 3000)
+    truth = rng.random(n) < 0.5
+
+    def metric(among: np.ndarray) -> RowMetric:
+        hits = rng.random(n) < 0.6 + 0.1 * (codes == 1)
+        parts = tuple(
+            GroupMeans(codes, hits, among & of, 3, proportion=True) for of in (truth, ~truth)
+        )
+        return RowMetric(lambda weights: weights.sum(axis=1), extreme=Extreme(parts, largest))
+
+    pair = metric(rng.random(n) < 0.9), metric(rng.random(n) < 0.8)
+    counted = extreme_difference(*pair, None, 0.95)
+    monkeypatch.setattr("crucibench.comparing.extremes._counted", lambda pairs: (pairs, None))
+    plain = extreme_difference(*pair, None, 0.95)
+    assert counted is not None and plain is not None
+    assert counted.estimate == pytest.approx(plain.estimate, rel=1e-12)
+    assert counted.interval is not None and plain.interval is not None
+    assert counted.interval[:2] == pytest.approx(plain.interval[:2], rel=1e-9)
+    assert counted.p_value == pytest.approx(plain.p_value, rel=1e-9)

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 import crucibench as cb
+from crucibench.comparing.claims import claims_of
 from crucibench.comparing.recipes import ONE_TRAINING, recipe_rows
 from crucibench.engine.packing import pack_run
 from crucibench.report.decision import decisions_of
 from crucibench.report.leaderboard.build import leaderboard
-from crucibench.stats.two_way import two_way
+from crucibench.stats.two_way import difference_of_recipes, two_way
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 
@@ -102,6 +103,21 @@ def test_runs_that_used_the_same_seeds_are_paired_by_seed(two: Any) -> None:
     assert "paired by seed" in found.differences[0].method
 
 
+def test_seeds_that_both_sides_used_are_paired_and_the_others_are_not(two: Any) -> None:
+    skills = [0.6, 1.0, 1.4, 0.9]
+    old, new = two(skills, [1.4, 0.6, 1.0, 1.2], seeds=[2, 0, 1, 9])
+    one = next(one for one in cb.compare(old, new).differences if one.address.metric == "top-1")
+    assert "3 paired by seed" in one.method and not one.spread.by_seed
+    names = (["net", "net-1", "net-2", "net-3"], ["net-1", "net-2", "net", "net-3"])
+    tables = []
+    for run, in_order in zip((old, new), names, strict=True):  # of seeds 0, 1, 2, and another
+        cells = {cell.model: cell.cell for cell in run.cells.values() if cell.scenario == "test"}
+        said = [run.records(cells[name])["prediction"].to_numpy() for name in in_order]
+        tables.append(np.stack(said) == run.samples("d", "test").targets)
+    delta, sources = difference_of_recipes(*tables, shared=3)
+    assert (one.delta, one.standard_error) == pytest.approx((delta, sources.standard_error))
+
+
 def test_packs_compare_recipes_as_runs_do(two: Any, tmp_path: Path) -> None:
     old, new = two([0.9, 1.0], [0.5, 0.3])
     expected = cb.compare(old, new).differences
@@ -128,9 +144,24 @@ def test_a_leaderboard_has_a_row_for_the_recipe(
     assert spread.interval == pytest.approx((row.lower, row.upper))
 
 
-def test_a_decision_says_that_models_are_trainings_of_one_recipe(
-    tmp_path: Path, drawn: Any, logged_run: Any
+@pytest.mark.parametrize(
+    ("skills", "ship"), [([0.4, 0.5, 0.45], "net@recipe"), ([0.4, 1.3, 0.8], None)]
+)
+def test_a_decision_is_between_recipes_and_not_their_trainings(
+    tmp_path: Path, drawn: Any, logged_run: Any, skills: list[float], ship: str | None
 ) -> None:
-    (found,) = decisions_of(logged_run(tmp_path, *drawn([0.8, 0.8, 0.8])))
-    assert found.ship is None
-    assert ", trainings of net" in found.text
+    targets, scores = drawn([1.0, 1.1, 1.05, *skills], 1500)
+    both = logged_run(tmp_path, targets, scores)
+    document = {key: value for key, value in both.spec.items() if key != "resolved"}
+    for k, model in enumerate(document["models"]):
+        model |= {"replicate_of": None, "group": "net" if k < 3 else "old", "seed": k}
+    run = cb.run(document, out=tmp_path)
+    (found,) = decisions_of(run)
+    assert found.ship == ship
+    pairs = {(one.first, one.second) for one in claims_of(run).tested}
+    assert pairs == {("net@recipe", "old@recipe")}
+    if ship is None:
+        # One training of `old` is better than any of `net`, which shows nothing of recipes.
+        assert found.text.startswith("Can't tell ") and "old@recipe" in found.text
+    (alone,) = decisions_of(both)
+    assert alone.ship == "net@recipe" and "baseline" in alone.text

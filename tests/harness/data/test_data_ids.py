@@ -1,3 +1,5 @@
+"""Ids, splits, limits and targets: of content alone."""
+
 from __future__ import annotations
 
 import datetime
@@ -5,13 +7,17 @@ import hashlib
 from decimal import Decimal
 from typing import Any
 
+import datasets
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucibench.data import ids
+from crucibench.data.subset import choose_test, take
+from crucibench.util.draws import order_key
 from crucibench.util.errors import InputError
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
@@ -202,3 +208,293 @@ def test_digests_that_end_in_zero_bytes_are_whole() -> None:
     raw = b"".join([bytes(16), bytes(15) + b"\x01", b"\x01" + bytes(15)])
     names = ids.identify(np.frombuffer(raw, dtype="S16"))
     assert names == [raw[start : start + 16].hex() for start in (0, 16, 32)]
+
+
+SHARES = st.floats(0.05, 0.95)
+STRATA = st.lists(st.integers(0, 3), min_size=1, max_size=60)
+
+
+@settings(deadline=None)
+@given(SHARES, STRATA)
+def test_each_stratum_gets_its_share(share: Any, strata: Any) -> None:
+    strata = np.array(strata)
+    test = choose_test(share, [f"s{row}" for row in range(len(strata))], strata)
+    for stratum in np.unique(strata):
+        size = int((strata == stratum).sum())
+        assert abs(int(test[strata == stratum].sum()) - share * size) <= 0.5
+
+
+@settings(deadline=None)
+@given(SHARES, STRATA, st.randoms())
+def test_order_does_not_matter(share: Any, strata: Any, random: Any) -> None:
+    units = [f"s{row}" for row in range(len(strata))]
+    before = dict(zip(units, choose_test(share, units, np.array(strata)), strict=True))
+    rows = list(range(len(strata)))
+    random.shuffle(rows)
+    units = [units[row] for row in rows]
+    after = choose_test(share, units, np.array(strata)[rows])
+    assert dict(zip(units, after, strict=True)) == before
+
+
+@settings(deadline=None)
+@given(SHARES, STRATA, st.lists(st.integers(0, 3), max_size=10))
+def test_an_added_row_moves_at_most_one_other(share: Any, strata: Any, more: Any) -> None:
+    units = [f"s{row}" for row in range(len(strata) + len(more))]
+    before = choose_test(share, units[: len(strata)], np.array(strata))
+    after = choose_test(share, units, np.array([*strata, *more]))[: len(strata)]
+    moved = np.array(strata)[before != after]
+    for stratum in range(4):
+        assert (moved == stratum).sum() <= more.count(stratum)
+
+
+@settings(deadline=None)
+@given(SHARES, st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=80))
+def test_clusters_stay_whole_and_strata_near_their_shares(share: Any, rows: Any) -> None:
+    clusters = [cluster for cluster, _ in rows]
+    strata = np.array([stratum for _, stratum in rows])
+    test = choose_test(share, clusters, strata)
+    for cluster in set(clusters):
+        inside = test[np.array(clusters) == cluster]
+        assert inside.all() or not inside.any()
+    # Every cluster that became test brought the strata nearer to their shares.
+    sizes = np.bincount(strata, minlength=3)
+
+    def distance(chosen: Any) -> Any:
+        counts = np.bincount(strata[chosen], minlength=3)
+        return float((((counts - share * sizes) / np.maximum(sizes, 1)) ** 2).sum())
+
+    assert distance(test) <= distance(np.zeros(len(rows), dtype=bool)) + 1e-9
+
+
+def test_the_split_is_the_same_everywhere() -> None:
+    units = [f"s{row}" for row in range(12)]
+    test = choose_test(0.25, units, np.zeros(12, dtype=np.int64))
+    assert np.flatnonzero(test).tolist() == [3, 4, 7]
+
+
+CLASSES = st.lists(st.integers(0, 4), min_size=1, max_size=80)
+
+
+def names(count: Any) -> Any:
+    return [f"{row:032x}" for row in range(count)]
+
+
+@settings(deadline=None)
+@given(CLASSES, st.integers(1, 90), st.integers(1, 90), st.integers(0, 3))
+def test_smaller_limits_are_subsets(classes: Any, one: Any, other: Any, seed: Any) -> None:
+    targets = np.array(classes)
+    small, large = sorted((one, other))
+    few = take(names(len(targets)), targets, small, seed)
+    many = take(names(len(targets)), targets, large, seed)
+    assert set(few) <= set(many)
+    assert len(few) == min(small, len(targets))
+    assert few.tolist() == sorted(few)
+    assert few.dtype == np.int64
+
+
+@settings(deadline=None)
+@given(CLASSES, st.integers(1, 90))
+def test_classes_are_cut_at_the_same_fraction(classes: Any, limit: Any) -> None:
+    targets = np.array(classes)
+    chosen = targets[take(names(len(targets)), targets, limit, 0)]
+    # Some fraction f leaves each class with f * size samples, to within half a sample.
+    low, high = 0.0, 1.0
+    for name in np.unique(targets):
+        size, count = (targets == name).sum(), (chosen == name).sum()
+        low, high = max(low, (count - 0.5) / size), min(high, (count + 0.5) / size)
+    assert low <= high + 1e-12
+
+
+@settings(deadline=None)
+@given(CLASSES, st.integers(1, 90), st.randoms())
+def test_order_does_not_matter_subset(classes: Any, limit: Any, random: Any) -> None:
+    ids, targets = names(len(classes)), np.array(classes)
+    before = {ids[row] for row in take(ids, targets, limit, 0)}
+    rows = list(range(len(ids)))
+    random.shuffle(rows)
+    ids = [ids[row] for row in rows]
+    assert {ids[row] for row in take(ids, targets[rows], limit, 0)} == before
+
+
+def test_numbers_go_by_hash_alone() -> None:
+    ids = names(50)
+    expected = sorted(range(50), key=lambda row: order_key(3, ids[row]))[:7]
+    assert take(ids, np.linspace(0, 1, 50), 7, 3).tolist() == sorted(expected)
+
+
+def test_the_seed_matters_and_no_limit_takes_all() -> None:
+    ids, targets = names(40), np.arange(40) % 2
+    assert take(ids, targets, 10, 0).tolist() != take(ids, targets, 10, 1).tolist()
+    assert take(ids, targets, None, 0).tolist() == list(range(40))
+    assert take(ids, targets, 40, 0).tolist() == list(range(40))
+    with pytest.raises(ValueError, match="limit: expected at least 1, got 0"):
+        take(ids, targets, 0, 0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(5, 60), st.integers(1, 20))
+def test_a_limit_on_a_limited_part_is_the_limit_on_the_whole(
+    seed: int, large: int, small: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    ids = np.array([f"{value:032x}" for value in rng.permutation(200)], dtype=object)
+    targets = rng.choice(4, 200, p=[0.6, 0.3, 0.08, 0.02]).astype(np.int64)
+    sizes = np.bincount(targets, minlength=4).tolist()
+    part = take(ids, targets, large, 7)
+    again = take(ids[part], targets[part], min(small, large), 7, sizes)
+    assert set(ids[part][again]) == set(ids[take(ids, targets, min(small, large), 7)])
+
+
+def frame(target: Any, **columns: Any) -> Any:
+    return pd.DataFrame({"a": np.arange(len(target), dtype=float), **columns, "y": target})
+
+
+def asked(open_live: Any, target: Any, **options: Any) -> Any:
+    data = open_live(frame(target), target="y", **options)
+    return data.task.kind, data.task.classes, data.samples("test").targets.tolist()
+
+
+def test_strings_are_classes_in_code_point_order(open_live: Any) -> None:
+    kind, classes, targets = asked(open_live, ["b", "a", "Z", "b"])
+    assert (kind, classes, targets) == ("classification", ("Z", "a", "b"), [2, 1, 0, 2])
+
+
+def test_whole_numbers_are_classes_by_size(open_live: Any) -> None:
+    assert asked(open_live, [10, 2, 10, -1]) == (
+        "classification",
+        ("-1", "2", "10"),
+        [2, 1, 2, 0],
+    )
+    assert asked(open_live, [1.0, 0.0, 1.0, 0.0])[:2] == ("classification", ("0", "1"))
+
+
+def test_booleans_are_classes(open_live: Any) -> None:
+    assert asked(open_live, [True, False, True]) == (
+        "classification",
+        ("False", "True"),
+        [1, 0, 1],
+    )
+
+
+def test_fractions_and_many_numbers_are_values(open_live: Any) -> None:
+    assert asked(open_live, [0.5, 1.0, 2.0]) == ("regression", (), [0.5, 1.0, 2.0])
+    kind, classes, targets = asked(open_live, list(range(21)))
+    assert (kind, classes) == ("regression", ())
+    assert isinstance(targets[0], float)
+    assert asked(open_live, list(range(20)))[0] == "classification"
+
+
+def test_the_task_can_be_said(open_live: Any) -> None:
+    assert asked(open_live, [1, 2, 3], task="regression")[0] == "regression"
+    assert asked(open_live, list(range(30)), task="classification")[0] == "classification"
+
+
+def test_numbers_beside_images_are_classes_without_a_gap(open_live: Any) -> None:
+    images = np.zeros((60, 4, 4), dtype=np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None]
+    data = open_live((images, np.r_[np.arange(30) * 2, np.arange(30) * 2]))
+    assert data.task.classes == tuple(map(str, range(59)))
+
+
+def test_given_classes_match_by_name_or_index(open_live: Any) -> None:
+    assert asked(open_live, ["b", "a", "b"], classes="b,c,a")[1:] == (("b", "c", "a"), [0, 2, 0])
+    assert asked(open_live, [0, 2, 0], classes="cat,dog,owl")[1:] == (
+        ("cat", "dog", "owl"),
+        [0, 2, 0],
+    )
+    assert asked(open_live, [1, 2, 1], classes="2,1")[1:] == (("2", "1"), [1, 0, 1])
+    # A class may be absent if it was said.
+    assert asked(open_live, ["a", "a"], classes="a,b")[1:] == (("a", "b"), [0, 0])
+
+
+def test_class_labels_keep_their_names_and_order(open_live: Any) -> None:
+    features = datasets.Features(
+        a=datasets.Value("int64"), label=datasets.ClassLabel(names=["z", "y", "x"])
+    )
+    data = datasets.Dataset.from_dict({"a": [1, 2, 3], "label": [2, 0, 0]}, features=features)
+    opened = open_live(data)
+    assert opened.task.classes == ("z", "y", "x")
+    assert opened.samples("test").targets.tolist() == [2, 0, 0]
+    assert open_live(data, classes="x,y,z").samples("test").targets.tolist() == [0, 2, 2]
+
+
+def test_classes_are_those_of_all_roles(open_live: Any) -> None:
+    roles = {"test": frame(["b", "c"]), "train": frame(["a", "b"])}
+    data = open_live(roles, target="y")
+    assert data.task.classes == ("a", "b", "c")
+    assert data.samples("train").targets.tolist() == [0, 1]
+    assert data.card.split == "as given: test, train"
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        (
+            ["a", None, "b", None],
+            {},
+            "target 'y': 2 of 4 values are missing (test rows 1, 3, counted from 0); "
+            "on_bad_sample=skip leaves such samples out",
+        ),
+        (
+            [0.5, float("nan"), 1.0],
+            {},
+            "target 'y': 1 of 3 values is missing (test row 1, counted from 0); "
+            "on_bad_sample=skip leaves such samples out",
+        ),
+        (
+            [float("nan")] * 5,
+            {},
+            "target 'y': 5 of 5 values are missing (test rows 0, 1, 2, ..., counted from 0)",
+        ),
+        (
+            [0.5, float("inf"), 1.0],
+            {},
+            "target 'y': 1 of 3 values is infinite (test row 1, counted from 0); "
+            "on_bad_sample=skip leaves such samples out",
+        ),
+        (
+            ["a", "a"],
+            {},
+            "target 'y': expected at least 2 classes, got only 'a'; name them with classes= if "
+            "the data lacks one",
+        ),
+        (
+            ["a", "b"],
+            {"task": "regression"},
+            "target 'y': expected numbers for regression, got 'a' (test row 0)",
+        ),
+        (
+            [0.5, 1.0],
+            {"task": "classification"},
+            "target 'y': expected whole numbers for classification, got 0.5 "
+            "(test row 0, counted from 0)",
+        ),
+        (
+            ["a", "b", "c"],
+            {"classes": "a,b"},
+            "classes: target 'y' holds 'c', not among a, b",
+        ),
+        (
+            [0, 1, 7],
+            {"classes": "cat,dog"},
+            "classes: target 'y' holds 7, no index of the 2 classes cat, dog",
+        ),
+        (
+            [1, 2, 7],
+            {"classes": "1,2"},
+            "classes: target 'y' holds '7', not among 1, 2",
+        ),
+        (
+            [f"name {number}" for number in range(150)],
+            {},
+            "target 'y': expected classes, got 150 distinct strings in 150 rows",
+        ),
+        (
+            [[1], [2]],
+            {},
+            "target 'y': expected classes or numbers, got values of type list<item: int64>; for a "
+            "list of labels say task=multilabel",
+        ),
+    ],
+)
+def test_bad_targets(open_live: Any, target: Any, options: Any, message: str, refusal: Any) -> None:
+    assert refusal(InputError, lambda: open_live(frame(target), target="y", **options)) == message

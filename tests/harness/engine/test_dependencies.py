@@ -18,7 +18,7 @@ from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
 from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
-from crucibench.report.dependencies import dependencies
+from crucibench.report.facts import dependencies
 from crucibench.store.run import Run
 from crucibench.util.content import content_of
 from crucibench.util.hashing import file_digest

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from crucibench.contracts.verdict import Status, Verdict
+from crucibench.engine.collect import lifecycle
 from crucibench.engine.executors.local import LocalExecutor
 from crucibench.engine.executors.zygote import Child, can_fork
 from crucibench.engine.listener import Listener
@@ -107,6 +108,28 @@ def test_a_process_that_may_not_write_or_hears_no_tasks_fails_its_own_cells_alon
         ("limited", Status.FAILED), ("deaf", Status.FAILED), ("victim", Status.OK),
     }  # fmt: skip
     assert "File too large" in str(reasons["limited", Status.FAILED])
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_two_workers_score_in_processes_and_what_dies_there_is_scored_here(
+    folder: Path, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    scored: list[str] = []
+
+    def conclude(cell: Any, *given: Any) -> Any:
+        scored.append(cell.id)
+        return real(cell, *given)
+
+    real = lifecycle.conclude
+    monkeypatch.setattr(lifecycle, "conclude", conclude)
+    if not alive:
+        monkeypatch.setattr(LocalExecutor, "aside", lambda executor, task: None)
+    run = evaluate(folder, "victim", workers=2)
+    assert records(run, "victim") == alone
+    assert set(scored) == (set() if alive else set(run.cells))
+    monkeypatch.undo()
+    one = evaluate(folder, "victim", out="one")
+    assert run.metrics().equals(one.metrics())
 
 
 @forked
@@ -212,7 +235,7 @@ def test_an_idle_process_rests_and_is_woken(executor: LocalExecutor) -> None:
 def test_the_process_that_is_forked_has_one_thread(executor: LocalExecutor) -> None:
     ask_for_facts(executor)
     assert executor._zygote is not None
-    pid = executor._zygote._popen.pid
+    pid = executor._zygote._pid
     maps = Path(f"/proc/{pid}/maps")
     # What no model of the run needs is not imported, and can be when the data is known.
     assert "libarrow" in maps.read_text() and "libtorch" not in maps.read_text()
@@ -236,8 +259,7 @@ def test_the_process_that_is_forked_has_one_thread(executor: LocalExecutor) -> N
 def test_without_it_workers_start_the_long_way(executor: LocalExecutor) -> None:
     facts = ask_for_facts(executor)
     assert executor._zygote is not None
-    executor._zygote._popen.kill()
-    executor._zygote._popen.wait()
+    os.kill(executor._zygote._pid, signal.SIGKILL)
     answers = [ask_for_facts(executor) for _ in range(3)]
     # What it had forked ends with it, perhaps in the middle of a task.
     assert all(isinstance(one, Gone) or one == facts for one in answers)
@@ -254,7 +276,7 @@ def test_nobody_is_left_when_it_is_closed(folder: Path, whom: str) -> None:
     executor.submit(executor.slots[0], FactsTask())
     answer(executor)
     assert executor._zygote is not None
-    left = executor._all[0].pid if whom == "worker" else executor._zygote._popen.pid
+    left = executor._all[0].pid if whom == "worker" else executor._zygote._pid
     executor.close()
     until = time.monotonic() + 10
     while time.monotonic() < until and Path(f"/proc/{left}").exists() and state(left) != "Z":
@@ -262,11 +284,20 @@ def test_nobody_is_left_when_it_is_closed(folder: Path, whom: str) -> None:
     assert not Path(f"/proc/{left}").exists() or state(left) == "Z"
 
 
+QUIETLY = (
+    "from crucibench.engine.executors.zygote import quiet_libraries\n"
+    "with quiet_libraries(): import crucibench.engine.run\n"
+)
+
+
 @forked
-def test_workers_end_with_an_engine_that_is_killed(folder: Path) -> None:
+@pytest.mark.parametrize("before", ["", QUIETLY, f"{QUIETLY}import torch\n"])
+def test_workers_are_forks_of_a_quiet_engine_and_end_with_it(folder: Path, before: str) -> None:
+    """A worker is the engine's grandchild: of one program where the engine has one thread."""
     script = (
-        "import sys, time\n"
+        f"{before}import sys, time\n"
         "from pathlib import Path\n"
+        "kept = open('held', 'w')\n"
         "from crucibench.engine.executors.local import LocalExecutor\n"
         "from crucibench.engine.worker.tasks import FactsTask, Setup\n"
         "e = LocalExecutor(1, 1); p = Path('.')\n"
@@ -280,6 +311,10 @@ def test_workers_end_with_an_engine_that_is_killed(folder: Path) -> None:
     )  # fmt: skip
     assert engine.stdout is not None
     worker = int(engine.stdout.readline())
+    same = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (worker, engine.pid)]
+    assert (same[0] == same[1]) == (before == QUIETLY)
+    held = [str(one.readlink()) for one in Path(f"/proc/{worker}/fd").iterdir()]
+    assert held and str(folder / "held") not in held
     engine.send_signal(signal.SIGKILL)
     engine.wait()
     engine.stdout.close()
@@ -287,6 +322,25 @@ def test_workers_end_with_an_engine_that_is_killed(folder: Path) -> None:
     while time.monotonic() < until and Path(f"/proc/{worker}").exists() and state(worker) != "Z":
         time.sleep(0.05)
     assert not Path(f"/proc/{worker}").exists() or state(worker) == "Z"
+
+
+@forked
+def test_the_engine_imports_nothing_that_only_models_need(folder: Path) -> None:
+    (folder / "points.csv").write_text("x,y,label\n" + "1,2,a\n-1,0,b\n" * 40)
+    model, data = "torch:sharing.py:victim", "csv:points.csv?target=label"
+    command = [sys.executable, "-X", "importtime", "-m", "crucibench", "run", "-q"]
+    done = subprocess.run(
+        [*command, "--model", model, "--data", data, "--suite", "accuracy"], cwd=folder,
+        env={**os.environ, "CRUCIBENCH_CACHE": str(folder), "CRUCIBENCH_WORKERS": "1"},
+        capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert list(folder.glob("results/*/manifest.json")), done.stderr
+    names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+    imported = {name.partition(".")[0] for name in names}
+    assert "numpy" in imported
+    needless = {"torch", "sklearn", "datasets", "matplotlib", "foolbox", "transformers"}
+    assert sorted(imported & needless) == []
 
 
 @pytest.mark.thorough

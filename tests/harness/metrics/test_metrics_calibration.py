@@ -294,18 +294,23 @@ def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
 
 @pytest.mark.parametrize("binning", ["equal-width", "equal-mass"])
 @pytest.mark.parametrize(("n", "decimals"), [(400, 12), (400, 1), (9, 1), (3, 0)])
-def test_errors_without_groups_are_those_of_weights(binning: Any, n: int, decimals: int) -> None:
+def test_errors_of_sums_are_those_of_weights(binning: Any, n: int, decimals: int) -> None:
     rng = np.random.default_rng(n + decimals)
     confidence = np.round(rng.random(n), decimals)
     correct = rng.random(n) < confidence
     for groups in (2, 3, 7):
         codes = rng.integers(0, groups, n)
-        weights = (codes[None] != np.arange(groups)[:, None]).astype(float)
+        drawn = np.append(rng.integers(0, 3, (8, groups)), np.ones((1, groups), int), axis=0)
         for norm, debias in (("l1", False), ("l2", True), ("max", False)):
             statistic = c.calibration_error_statistic(
                 confidence, correct, bins=5, binning=binning, norm=norm, debias=debias
             )  # fmt: skip
-            assert statistic.without is not None
+            assert statistic.sums is not None
+            sums = statistic.sums()
+            assert sums is not None
             with np.errstate(divide="ignore", invalid="ignore"):
-                found = statistic.without(codes, groups)
-            np.testing.assert_allclose(found, statistic(weights), atol=1e-12)
+                found = sums.value(drawn @ sums.by_group(codes, groups))
+            # Of equal mass, bins stay where they are for all samples.
+            same = slice(None) if binning == "equal-width" else slice(-1, None)
+            weights = drawn[:, codes].astype(float)
+            np.testing.assert_allclose(found[same], statistic(weights)[same], atol=1e-12)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from crucibench.contracts import statistic
-from crucibench.contracts.statistic import Statistic, Value, value_of
+from crucibench.contracts.statistic import Statistic, TableMetric, Value, value_of
 from crucibench.metrics import (
     calibration,
     classification,
@@ -19,15 +20,20 @@ from crucibench.metrics import (
     temperature,
 )
 from crucibench.metrics.calibration import calibration_error_statistic
+from crucibench.metrics.forms import as_rows
 from crucibench.metrics.probabilistic import brier_statistic, log_loss_statistic
 from crucibench.metrics.ranking import (
     auroc_ovr_macro_statistic,
     auroc_statistic,
     average_precision_ovr_macro_statistic,
     average_precision_statistic,
+    recall_at_precision_statistic,
 )
 from crucibench.metrics.regression import rmse_statistic
+from crucibench.metrics.selective import aurc_statistic, e_aurc_statistic
 from crucibench.metrics.statistic import SharedParts, mean_statistic
+from crucibench.stats import replicates_of, weighted_ratio
+from crucibench.stats.weighted import sums_of
 
 
 def test_a_value_is_a_number_or_a_reason() -> None:
@@ -309,3 +315,49 @@ def test_parts_are_shared_of_weights_that_nobody_can_change_alone() -> None:
         fresh.flags.writeable = False
         assert shared(fresh) == 12.0 * total
         del fresh
+
+
+def _rare(rng: np.random.Generator, n: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    truth = rng.random(n) < share
+    return np.round(rng.normal(size=n) + 1.5 * truth, 2), truth
+
+
+@pytest.mark.parametrize("how", ["samples", "clusters", "strata"])
+def test_groups_of_samples_vary_as_samples_do(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing 1,000 groups of samples gives the replicates that drawing all samples gives."""
+    rng = np.random.default_rng(5)
+    n = 6000
+    scores, truth = _rare(rng, n, 0.02)
+    confidence = rng.beta(6, 2, n)
+    right = rng.random(n) < confidence**2
+    codes = rng.integers(0, 3000, n)
+    given: dict[str, Any] = {
+        "samples": {}, "clusters": {"clusters": codes}, "strata": {"strata": truth.astype(int)}
+    }[how]  # fmt: skip
+    errors: dict[str, Any] = {
+        f"{binning} {norm}": calibration_error_statistic(
+            confidence, right, binning=binning, norm=norm, debias=norm == "l2"
+        )
+        for binning in ("equal-width", "equal-mass") for norm in ("l1", "l2", "max")
+    }  # fmt: skip
+    cells = TableMetric(rng.integers(0, 3, n), rng.integers(0, 3, n), 3, classification.mcc)
+    asked = errors | {
+        "ap": average_precision_statistic(scores, truth),
+        "recall": recall_at_precision_statistic(scores, truth, precision=0.5),
+        "aurc": aurc_statistic(scores, ~truth),
+        "e-aurc": e_aurc_statistic(-scores, truth),
+        "mean": mean_statistic(confidence),
+        "table": as_rows(cells),
+        "ratio": weighted_ratio(right & truth, truth),
+    }
+    draws: dict[str, Any] = {"replicates": 1000, "seed": 3, "stream": "groups"}
+    assert all(sums_of(each) is not None for each in asked.values())
+    grouped = replicates_of(asked, n, **draws, **given)
+    monkeypatch.setattr("crucibench.stats.resampling.MOST_UNITS", n)
+    plain = replicates_of(asked, n, **draws, **given)
+    for name in asked:
+        spread, own = np.nanstd(plain[name]), np.nanstd(grouped[name])
+        assert own == pytest.approx(spread, rel=0.15), name
+        assert np.nanmean(grouped[name]) == pytest.approx(
+            np.nanmean(plain[name]), abs=0.25 * spread
+        ), name

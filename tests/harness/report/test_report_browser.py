@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from crucibench.report.format import DASH
-from crucibench.report.views import write_views
+from crucibench.report.html import write_views
 from crucibench.store.run import Run
 
 pytestmark = [pytest.mark.sockets]

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucibench.cli._app import application
-from crucibench.contracts.examples import EXAMPLES
+from crucibench.contracts.examples import EXAMPLES, png
 from crucibench.contracts.records import to_table
 from crucibench.contracts.suite import Section
 from crucibench.contracts.task import Modality
@@ -29,7 +29,6 @@ from crucibench.report.page import Piece
 from crucibench.report.sections.gallery import GAP, cells_of, changed_columns, edited, whole
 from crucibench.store.run import Run
 from crucibench.store.tables import write_table
-from crucibench.util.pictures import png
 
 MARKER = "planted-marker-7261"
 SCRIPT = "<script>alert(1)</script>"

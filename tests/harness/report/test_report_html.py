@@ -20,8 +20,7 @@ import pytest
 import crucibench as cb
 from crucibench.contracts.suite import Section
 from crucibench.contracts.verdict import Status
-from crucibench.report.html import render_html
-from crucibench.report.views import write_views
+from crucibench.report.html import render_html, write_views
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 

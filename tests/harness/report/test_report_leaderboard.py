@@ -11,9 +11,9 @@ from rich.console import Console
 from crucibench.comparing.claims import Claims
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report import leaderboard_text
+from crucibench.report.decision import standouts
 from crucibench.report.findings import findings_of, verdict_summary
 from crucibench.report.leaderboard import Board, leaderboard
-from crucibench.report.standouts import standouts
 from crucibench.report.terminal import print_findings, print_leaderboard
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
@@ -116,7 +116,7 @@ def test_rows_of_other_keys_are_not_joined_and_the_field_is_named(two_models: Ma
     assert apart.label == "c"
     assert apart.reason == "differs in scenario.parameters.limit"
     text = leaderboard_text.markdown(joined)
-    assert "- c, Accuracy: 95.0 [91.0, 97.3], differs in scenario.parameters.limit" in text
+    assert "| c | Accuracy | 95.0 \\[91.0, 97.3\\] | differs in scenario.parameters.limit |" in text
     rows = list(csv.DictReader(io.StringIO(leaderboard_text.csv(joined))))
     assert [(row["model"], row["joined"]) for row in rows] == [
         ("b", "true"), ("a", "true"), ("c", "false"),

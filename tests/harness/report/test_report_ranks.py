@@ -25,12 +25,12 @@ import crucibench as cb
 from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.comparing.standing import LinedUp, joint_replicates, pair_p_values
 from crucibench.contracts.statistic import Ranking, Share
-from crucibench.report import leaderboard_latex, leaderboard_text
+from crucibench.report import leaderboard_text
 from crucibench.report.leaderboard import Column, Line, build, leaderboard, lines
 from crucibench.report.leaderboard import ranks as ranks_module
 from crucibench.report.leaderboard.model import About, Retired
 from crucibench.report.numbers import ShownMetric
-from crucibench.report.site.render import leaderboard_page
+from crucibench.report.site.write import leaderboard_page
 from crucibench.report.terminal import print_leaderboard
 from crucibench.store.manifest import write_manifest
 from crucibench.store.run import Run
@@ -211,7 +211,7 @@ def test_variants_stand_under_their_model_and_are_no_rivals(
     text = leaderboard_text.markdown(boards)
     assert "| \u2013 | ↳ twin-b |" in text
     assert "guess: a variant of &#39;gone&#39;, which has no line here" in text
-    assert r"$\hookrightarrow$ twin" in leaderboard_latex.latex(boards)
+    assert r"$\hookrightarrow$ twin" in leaderboard_text.latex(boards)
     assert "↳ " in leaderboard_page(boards)
     forms["twin-b"] = "bayes"
     filtered = leaderboard([run], ranked=True, filters=["model!=bayes"]).boards[0]
@@ -285,7 +285,7 @@ def test_rows_of_an_older_scenario_are_left_out_with_a_note(run: Run, tmp_path: 
         "1 is installed, which can't read them; run the models again."
     )
     texts = [
-        leaderboard_text.markdown(boards), leaderboard_latex.latex(boards),
+        leaderboard_text.markdown(boards), leaderboard_text.latex(boards),
         leaderboard_text.json_text(boards), leaderboard_page(boards),
     ]  # fmt: skip
     console = Console(width=300, record=True)

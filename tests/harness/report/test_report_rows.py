@@ -21,8 +21,8 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.report import leaderboard_text
 from crucibench.report.gaps import MissingResults, by_reason
 from crucibench.report.leaderboard import leaderboard
-from crucibench.report.leaderboard_latex import PREAMBLE, latex, latex_text
-from crucibench.report.site.render import leaderboard_page
+from crucibench.report.leaderboard_text import PREAMBLE, latex, latex_text
+from crucibench.report.site.write import leaderboard_page
 from crucibench.report.terminal import print_leaderboard
 from crucibench.spec.notes import Notes, read_notes
 from crucibench.store.run import Run
@@ -278,16 +278,16 @@ def test_reasons_of_one_kind_are_one_entry() -> None:
         _gap("bias/groups: TPR", "no positives", "a", data="reviews"),
     ]  # fmt: skip
     found = by_reason(gaps)
-    assert [(group.data, group.suite, group.count) for group in found] == [
+    assert [(group["data"], group["suite"], group["count"]) for group in found] == [
         ("digits", "bias", 6), ("digits", "throughput", 5), ("reviews", "bias", 1),
     ]  # fmt: skip
     bias, speed, _ = found
-    assert [(reason.text, reason.count) for reason in bias.reasons] == [
+    assert [(reason["text"], reason["count"]) for reason in bias["reasons"]] == [
         ("no positives", 5), ("only 'age=1, \u202e' has at least 30 samples", 1),
     ]  # fmt: skip
-    assert bias.reasons[0].alike and bias.reasons[0].models == ("a", "b")
-    (reason,) = speed.reasons
-    assert reason.text == "… queries were timed, and p… needs …"
-    assert not reason.alike and reason.models == ("a", "b", "c")
-    kept = [gap for group in found for one in group.reasons for gap in one.gaps]
+    assert bias["reasons"][0]["alike"] and bias["reasons"][0]["models"] == ["a", "b"]
+    (reason,) = speed["reasons"]
+    assert reason["text"] == "… queries were timed, and p… needs …"
+    assert not reason["alike"] and reason["models"] == ["a", "b", "c"]
+    kept = [gap for group in found for one in group["reasons"] for gap in one["gaps"]]
     assert sorted(map(repr, kept)) == sorted(map(repr, gaps)), "each stands in one place"

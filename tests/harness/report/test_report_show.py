@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from crucibench.report.facts import show_cells, show_data, show_model, show_run
 from crucibench.report.format import (
     counted,
     direction_mark,
@@ -13,7 +14,6 @@ from crucibench.report.format import (
     show_number,
     show_plain,
 )
-from crucibench.report.show import show_cells, show_data, show_model, show_run
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 from crucibench.util.text import shorten, visible

@@ -136,8 +136,9 @@ def test_a_model_has_its_history(
     notes = Notes.model_validate({"rows": [{"model": "cnn", "run": "run0", "withdrawn": "leak"}]})
     write_site(runs, tmp_path / "site", ranked=False, notes=notes)
     page = (tmp_path / "site" / model_page("cnn")).read_text(encoding="utf-8")
-    (picture,) = re.findall(r'<svg class="history".*?</svg>', page)
-    assert picture.count("<circle") == 3 and picture.count('class="span"') == 3
+    (picture,) = re.findall(r'<svg class="plot".*?</svg>', page, re.DOTALL)
+    assert picture.count("<circle") == 3 and picture.count('stroke-opacity="0.6"') == 3
+    assert "days since 2023-11-14 22:13" in picture
     assert "3 values of Accuracy, from 75.0 [68.6, 80.5] on 2023-11-14 to 85.5" in page
     # Newest first, one run a row.
     assert re.findall(r"<bdi>(run\d)</bdi>", page) == ["run2", "run1", "run0"]

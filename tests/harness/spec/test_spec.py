@@ -100,7 +100,7 @@ def test_all_mistakes_are_reported_at_once_with_their_paths() -> None:
         "models[0].name: a name can't hold ':' or control characters, got 'a:b'",
         "models[0].varients: unknown key; did you mean 'variants'?",
         "models[1].name: is missing",
-        "models[1].input.std: std must be above 0, got [0.0]",
+        "models[1].input.std[0]: input should be greater than 0, got 0.0",
         "data[0].split: input should be less than 1, got 2",
         "tracs: unknown key; did you mean 'tracks'?",
     ):

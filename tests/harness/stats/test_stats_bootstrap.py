@@ -229,8 +229,8 @@ def test_methods_say_what_was_done() -> None:
         return result.method
 
     assert method(small) == "bca-bootstrap-200"
-    assert method(values) == "percentile-bootstrap-200"
-    assert method(values, kind="bca") == "bca-bootstrap-200"
+    assert method(values) == "percentile-bootstrap-200 (in 1000 groups)"
+    assert method(values, kind="bca") == "bca-bootstrap-200 (in 1000 groups)"
     assert method(values, clusters=clusters) == "cluster-bca-bootstrap-200 (37 clusters)"
     assert (
         method(values, clusters=clusters, kind="percentile")

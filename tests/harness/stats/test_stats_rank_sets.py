@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from scipy.special import ndtr
 from scipy.stats import norm, rankdata
 
 from crucibench.stats import mcnemar_exact, mean_ranks, midranks, rank_sets
+from crucibench.stats.rank_sets import of_next_trainings
 
 
 def _matrix(pairs: dict[tuple[int, int], float], m: int) -> np.ndarray:
@@ -208,3 +210,23 @@ def test_columns_that_say_the_same_are_not_corrected_for_each_other() -> None:
     found = mean_ranks(values, p, np.full(20, 1 / 20))
     assert found.lower == pytest.approx([1.0, 2.0]) and found.upper == pytest.approx([1.0, 2.0])
     assert rank_sets(values[0], p[0] * 20).upper.tolist() == [2, 2], "Bonferroni shows nothing"
+
+
+@pytest.mark.parametrize("step", [0.0, 0.3])
+def test_rank_sets_for_other_seeds_hold_the_ranks_of_the_next_trainings(step: float) -> None:
+    rng, held = np.random.default_rng(4), np.zeros(2)
+    means = step * np.arange(4)
+    for _ in range(300):
+        trainings = means[:, None] + 0.1 * rng.normal(size=(4, 5))
+        shown = trainings[:, 0] + 0.03 * rng.normal(size=4)
+        p = 2 * ndtr(-np.abs(shown[:, None] - shown[None, :]) / (0.03 * np.sqrt(2)))
+        other = means + 0.1 * rng.normal(size=4)
+        ranks = 1 + (other[None, :] > other[:, None]).sum(axis=1)
+        variances = trainings.var(axis=1, ddof=1)
+        following = of_next_trainings(shown, p, variances, np.full(4, 4.0), 1000)
+        assert np.array_equal(following, following.T) and (following >= p - 1e-12).all()
+        sets = [rank_sets(shown, one) for one in (p, following)]
+        held += [bool(((one.lower <= ranks) & (ranks <= one.upper)).all()) for one in sets]
+    assert held[1] >= 0.93 * 300
+    assert (held[0] < 0.7 * 300) == (step == 0.0)
+    assert np.array_equal(of_next_trainings(shown, p, np.zeros(4), np.ones(4), 1000), p)

@@ -55,14 +55,19 @@ def test_the_interval_of_a_recipe_covers(s: int, training: float) -> None:
     assert 0.93 <= hits / 1000 <= 0.985
 
 
-@pytest.mark.parametrize(("s", "t"), [(3, 3), (3, 8), (8, 8)])
+@pytest.mark.parametrize(
+    ("s", "t", "shared"), [(3, 3, 0), (3, 8, 0), (8, 8, 0), (5, 5, 3), (10, 4, 3), (8, 8, 8)]
+)
 @pytest.mark.parametrize("training", [0.05, 0.5])
-def test_the_interval_of_a_difference_covers(s: int, t: int, training: float) -> None:
-    rng = np.random.default_rng([s, t, int(100 * training)])
+def test_the_interval_of_a_difference_covers(s: int, t: int, shared: int, training: float) -> None:
+    rng = np.random.default_rng([s, t, shared, int(100 * training)])
     hits = 0
     for _ in range(800):
-        table = drawn(rng, s + t, 60, training)
-        estimate, sources = difference_of_recipes(table[:s], table[s:])
+        moved = training * rng.normal(size=(s + t, 1))
+        # A seed that both sides share moves them alike, in part.
+        moved[:shared] = 0.6 * moved[:shared] + 0.8 * moved[s : s + shared]
+        table = moved + drawn(rng, s + t, 60, 0.0)
+        estimate, sources = difference_of_recipes(table[:s], table[s:], shared=shared)
         hits += abs(estimate) <= sources.half(0.95)
     assert 0.925 <= hits / 800 <= 0.99
 
@@ -72,9 +77,16 @@ def test_shared_seeds_take_out_what_both_sides_share() -> None:
     shared = drawn(rng, 6, 80, 0.5)
     other = shared + 0.02 * rng.normal(size=shared.shape) + 0.1
     apart = difference_of_recipes(shared, other)
-    paired = difference_of_recipes(shared, other, paired=True)
-    assert paired[0] == pytest.approx(apart[0])
+    paired = difference_of_recipes(shared, other, shared=6)
+    partly = difference_of_recipes(shared, other, shared=4)
+    assert paired[0] == partly[0] == pytest.approx(apart[0])
     assert paired[1].half(0.95) < 0.1 * apart[1].half(0.95)
+    assert paired[1].half(0.95) < partly[1].half(0.95) < apart[1].half(0.95)
+    # Paired throughout, it is the table of the differences.
+    table = two_way(other - shared).sources
+    assert paired[1] == pytest.approx(table)
+    with pytest.raises(ValueError, match="shared: expected"):
+        difference_of_recipes(shared, other, shared=1)
 
 
 @pytest.mark.parametrize("values", [[[1.0, 2.0]], [[1.0], [2.0]], [[1.0, math.nan], [0.0, 1.0]]])

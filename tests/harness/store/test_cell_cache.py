@@ -21,7 +21,6 @@ from crucibench.store.cell_cache import CacheKey, CellCache
 from crucibench.store.cells import StageFile
 from crucibench.store.tables import write_table
 from crucibench.util import doors
-from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest
 
 KEY = CacheKey(identity="i" * 64, numerics="n" * 64, outputs=frozenset({"scores"}))
@@ -280,13 +279,6 @@ def test_only_records_and_probes_are_kept(cache: CellCache, cell: Path, name: st
 
 
 # -- a cache that can't be used -----------------------------------------------------------------
-
-
-def test_a_folder_that_is_a_file_is_told_at_once(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for folder in (tmp_path / "file", tmp_path / "file" / "cells"):
-        with pytest.raises(InputError, match=r"expected a folder, but '.*file' is a file$"):
-            CellCache(folder)
 
 
 def test_a_cache_that_can_not_be_written_holds_nothing(

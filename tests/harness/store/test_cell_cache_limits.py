@@ -16,8 +16,15 @@ import numpy as np
 import pytest
 
 from crucibench.contracts.records import to_table
-from crucibench.store.cache_entries import overdue, remove, sweep
-from crucibench.store.cell_cache import CacheKey, CellCache, KeptCell, cache_limit
+from crucibench.store.cell_cache import (
+    CacheKey,
+    CellCache,
+    KeptCell,
+    cache_limit,
+    overdue,
+    remove,
+    sweep,
+)
 from crucibench.store.tables import write_table
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest
@@ -84,16 +91,6 @@ def test_pruning_keeps_the_most_recently_used(cache: CellCache, cell: Path, tmp_
         for path in entry.path.iterdir()
     )
     assert len(list(cache.folder.iterdir())) <= 2  # no empty folders
-
-
-def test_pruning_by_age(cache: CellCache, cell: Path) -> None:
-    for number in range(3):
-        keep(cache, cell, number)
-        age(cache, number, seconds=100.0 * number)
-    assert len(remove(overdue(cache.entries(), older_than=150.0))) == 1
-    assert held(cache, 3) == {0, 1}
-    assert len(remove(cache.entries())) == 2
-    assert cache.entries() == [] and list(cache.folder.iterdir()) == []
 
 
 def test_keeping_lets_go_of_what_is_beyond_the_limit(tmp_path: Path, cell: Path) -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from crucibench.store import stats
+from crucibench.store import manifest
 from crucibench.store.layout import Layout
-from crucibench.store.manifest import write_manifest
-from crucibench.store.stats import changed, remember
+from crucibench.store.manifest import changed, remember, write_manifest
 from crucibench.util.errors import UnreadableError
 
 CELL = "cells/a.b.c"
@@ -40,13 +39,13 @@ def settle(layout: Layout) -> None:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were hashed, as they are hashed."""
     names: list[str] = []
-    honest = stats.file_digest
+    honest = manifest.file_digest
 
     def counting(path: Path) -> str:
         names.append(path.name)
         return honest(path)
 
-    monkeypatch.setattr(stats, "file_digest", counting)
+    monkeypatch.setattr(manifest, "file_digest", counting)
     return names
 
 

@@ -30,7 +30,7 @@ from crucibench.contracts.corruption import (
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.metric import metrics
 from crucibench.contracts.section import PlotBlock, SectionKind, TableBlock, TextBlock
-from crucibench.contracts.statistic import RowMetric, Share
+from crucibench.contracts.statistic import RowMetric, Share, Sums
 from crucibench.contracts.task import Modality, Task, task_kinds
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.statistic import mean_statistic
@@ -422,10 +422,13 @@ def test_a_metric_that_is_not_its_reference_is_caught() -> None:
     unmoved = replace(
         top_1,
         form=lambda view: RowMetric(
-            replace(mean_statistic(view.correct), without=lambda _, groups: np.zeros(groups))
+            replace(
+                mean_statistic(view.correct),
+                sums=lambda: Sums(1, lambda _, groups: np.zeros((groups, 1)), lambda s: s[:, 0]),
+            )
         ),
     )
-    with pytest.raises(AssertionError, match="without each of 7 groups of samples"):
+    with pytest.raises(AssertionError, match="as a function of sums"):
         check_metric(unmoved)
     with pytest.raises(AssertionError, match="none of the answers"):
         check_metric(replace(top_1, applies=lambda _: "never"))

@@ -77,6 +77,19 @@ class Vote(nn.Module):
         return votes + 0.0 * plain
 
 
+class Abstains(nn.Module):
+    """Gives all classes one score where the first does not lead by 2."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(x)
+        best = logits.topk(2, dim=1).values
+        return torch.where(best[:, :1] - best[:, 1:] > 2, logits, torch.zeros_like(logits))
+
+
 class Purifies(nn.Module):
     """Goes along a gradient of its own before it answers."""
 
@@ -145,6 +158,7 @@ DEFENCES: dict[str, Callable[[nn.Module, torch.Tensor], nn.Module]] = {
     "random-augmentation": lambda model, x: RandomAugmentation(model),
     "vote-over-augmentations": lambda model, x: Vote(model),
     "softmax": lambda model, x: Wrapped(model, after=lambda z: softmax(z, dim=1)),
+    "abstains": lambda model, x: Abstains(model),
     "purifies": lambda model, x: Purifies(model),
     "wrong-gradient": lambda model, x: Wrapped(model, _Wrong.apply),
     "not-a-number": lambda model, x: Wrapped(model, _NoNumber.apply),

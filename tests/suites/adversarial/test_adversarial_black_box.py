@@ -14,11 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
 import crucibench as cb
 from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
-from crucibench.contracts.attack import Norm
+from crucibench.contracts.attack import Norm, Search, attacks
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.evidence import Evidence
@@ -33,9 +34,11 @@ from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
 from crucibench.integrity.verify import verify
 from crucibench.metrics.scoring import score
+from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench_adapters.python_function import FunctionAdapter
 from crucibench_suites.adversarial.attacked import self_tested
+from crucibench_suites.adversarial.blackbox.images import Pixels
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.blackbox.scenario import BlackBox, scenarios
 
@@ -46,7 +49,7 @@ _SPEC.loader.exec_module(exact)
 
 GRID = (0.02, 0.08, 0.3)
 METHODS = [("square", "linf"), ("square", "l2"), ("hopskipjump", "linf"), ("hopskipjump", "l2")]
-METHODS += [("boundary", "l2")]
+METHODS += [("restore", "linf"), ("restore", "l2"), ("boundary", "l2")]
 
 
 class Counted(Adapter):
@@ -265,6 +268,7 @@ MODELS = """
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
 
 X, Y = load_digits(return_X_y=True)
 MEANS = np.stack([X[Y == k].mean(0) / 16 for k in range(10)])
@@ -455,3 +459,30 @@ def test_a_served_model_is_attacked_within_what_the_plan_said(
     with pytest.raises(InputError, match="the plan needs about"):
         asked(intensive=True, max_requests=allowed - 1)
     assert sum(calls) < 64  # it was inspected
+
+
+@pytest.mark.parametrize(("norm", "most"), [("l2", 0.45), ("linf", 0.8)])
+def test_steps_are_restored_where_samples_of_gradients_say_nothing(norm: Norm, most: float) -> None:
+    data = load_digits()
+    x, y = data.data / 16, data.target
+    forest = RandomForestClassifier(30, random_state=0).fit(x[900:], y[900:])
+    rows = np.flatnonzero(forest.predict(x[:40]) == y[:40])[:20]
+
+    def median(attack: str) -> float:
+        space = Pixels(torch.from_numpy(x[rows]).float().view(-1, 1, 8, 8), norm)
+
+        def answer(at: Any, points: Any) -> Any:
+            return np.where(forest.predict(points) != y[rows][at], 1.0, -1.0)
+
+        questions = BudgetedQuestions(space, answer, np.array([1e-9]), 200)
+        ids = [str(row) for row in rows]
+        attacks().get(attack).run(
+            Search(
+                questions=questions, ids=ids, draws=Draws(0, "steps"), radii=np.array([1e-9]),
+                targets=y[rows],
+            )
+        )  # fmt: skip
+        assert (questions.queries <= 200).all()
+        return float(np.median(questions.distance))
+
+    assert median("restore") <= most * median("hopskipjump")

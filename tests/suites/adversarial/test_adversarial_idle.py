@@ -212,7 +212,13 @@ def test_no_cell_on_tables_is_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     )
     assert _verdicts(run) == {
         (f"{name}-linf", Verdict.INVALID)
-        for name in ("exact-tree", "table-greedy", "table-hopskipjump", "worst-case")
+        for name in (
+            "exact-tree",
+            "table-greedy",
+            "table-hopskipjump",
+            "table-restore",
+            "worst-case",
+        )
     }
 
 

@@ -235,6 +235,6 @@ def test_a_model_without_gradients_is_spared_those_attacks(folder: Path) -> None
     found = cells(run)
     file = found.pop("autoattack-quick-linf")
     assert (file.status, file.reason) == (Status.SKIPPED, "the model can't give: gradients")
-    assert set(found) == {"square-linf", "hopskipjump-linf", "worst-case-linf"}
+    assert set(found) == {"square-linf", "hopskipjump-linf", "restore-linf", "worst-case-linf"}
     assert {file.status for file in found.values()} == {Status.OK}
     assert run.exit_code == 0

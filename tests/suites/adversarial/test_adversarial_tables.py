@@ -336,7 +336,9 @@ def test_a_run_attacks_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     run = run_of(folder, "whole", RUN_RULES)
     assert verify(run) == []
     found = {(f.model, f.scenario): f for f in run.cells.values() if f.suite == "adversarial"}
-    names = {"table-greedy-linf", "table-hopskipjump-linf", "worst-case-linf", "inputs/test"}
+    names = {"inputs/test", "worst-case-linf"} | {
+        f"table-{one}-linf" for one in ("greedy", "hopskipjump", "restore")
+    }
     assert {s for m, s in found if m == "tree"} == names | {"exact-tree-linf"}
     assert {s for m, s in found if m == "net"} == names | {"table-gradient-linf"}
     assert {file.status for file in found.values()} == {Status.OK}

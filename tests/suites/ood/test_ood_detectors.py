@@ -23,7 +23,7 @@ from crucibench.contracts.detector import (
 from crucibench.testing import check_detector
 from crucibench.util.errors import InputError
 from crucibench_suites.ood.detectors import detector, detectors
-from crucibench_suites.ood.detectors.ash import shaped
+from crucibench_suites.ood.detectors.features import shaped
 
 OWN = detectors().names()
 PEER = np.load(Path(__file__).with_name("peer_scores.npz"))
@@ -182,8 +182,8 @@ def test_neighbours_are_read_again_where_they_are_too_many(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = scores_of("knn", bench)
-    monkeypatch.setattr("crucibench_suites.ood.detectors.knn._HELD_BYTES", 0)
-    monkeypatch.setattr("crucibench_suites.ood.detectors.knn._CELLS", 100)
+    monkeypatch.setattr("crucibench_suites.ood.detectors.features._HELD_BYTES", 0)
+    monkeypatch.setattr("crucibench_suites.ood.detectors.features._CELLS", 100)
     np.testing.assert_allclose(scores_of("knn", bench), before, atol=1e-6)
 
 

@@ -17,7 +17,7 @@ from crucibench.metrics.scoring import rows_of
 from crucibench.stats import linearised_error
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.detection import Detection
-from crucibench_suites.ood.headline import Mixture, difference, roc_table, score_detectors
+from crucibench_suites.ood.headline import Detectors, Mixture, difference, roc_table
 from crucibench_suites.ood.scores import STATISTICS, DetectorScores, Mean, ScoredSet, numbers_of
 
 AUROC, FPR_OOD, FPR_ID = metrics.AUROC.id, metrics.FPR_OOD.id, metrics.FPR_ID.id
@@ -346,7 +346,7 @@ def test_every_number_of_a_detector_is_compared_with_the_headlines(maker: Any) -
     }
     test = maker.cell({"id": samples.ids, "prediction": samples.targets}, samples)
     evidence = maker.evidence(test, test=test, **cells)
-    rows = score_detectors(evidence, "msp", ("msp", "knn"), ("near", "overall")).rows
+    rows = Detectors(detectors=("msp", "knn"), points=("near", "overall")).score(evidence).rows
     assert {(row.metric, row.point) for row in rows} == {
         (f"{entry.id}-minus-headline", point)
         for entry in metrics.OF_DETECTOR for point in ("near", "overall")

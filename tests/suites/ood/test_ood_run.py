@@ -31,7 +31,7 @@ from crucibench.store.run import Run
 from crucibench.testing import check_detector
 from crucibench_suites.ood import detectors
 from crucibench_suites.ood.asking import AskedByDetector, measured
-from crucibench_suites.ood.detectors.odin import ODIN
+from crucibench_suites.ood.detectors.outputs import ODIN
 from crucibench_suites.ood.metrics import OF_DETECTOR
 from crucibench_suites.ood.sets import kept_apart
 from crucibench_suites.ood.suite import OODConfig, OODSuite

@@ -19,10 +19,9 @@ from crucibench.contracts.verdict import Severity
 from crucibench.util.draws import Draws
 from crucibench_suites.throughput.audits import cached_answers
 from crucibench_suites.throughput.bench import Bench
-from crucibench_suites.throughput.clock import SystemClock
-from crucibench_suites.throughput.loops import TimedQueries, closed_loop
+from crucibench_suites.throughput.clock import SystemClock, TimedQueries, closed_loop
+from crucibench_suites.throughput.records import FRESH, REPEATED
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream, Timing
-from crucibench_suites.throughput.tape import FRESH, REPEATED
 
 from .conftest import Latency, Measure, Scripted, ScriptedClock, load, read
 

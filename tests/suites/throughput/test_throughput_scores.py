@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import math
+import sys
 from dataclasses import replace
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 
-from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.adapter import Adapter, Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.rows import Row
 from crucibench.metrics.scoring import score
 from crucibench.stats import quantile
+from crucibench.util import devices
+from crucibench_suites.throughput import device
 from crucibench_suites.throughput.clock import SystemClock
-from crucibench_suites.throughput.numbers import pooled_quantile
+from crucibench_suites.throughput.device import ceiling, count_flops
+from crucibench_suites.throughput.regimes import Sustained
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream
-from crucibench_suites.throughput.work import ceiling, count_flops
+from crucibench_suites.throughput.scoring import pooled_quantile
+from crucibench_suites.throughput.search import Bracket, RateSearch, Trial
 
-from .conftest import Measure, ScriptedClock
+from .conftest import Measure, Scripted, ScriptedClock
 
 STREAM = Stream(name="single-stream", seconds=4.0, turns=10)
 
@@ -259,3 +269,336 @@ def test_a_ceiling_is_measured_only_within_torch() -> None:
     assert count_flops(other, Batch(("a",), torch.zeros(1, 1, 8, 8))) == {}
     with pytest.raises(NotImplementedError):
         Net.open(None)
+
+
+# The device's own clock beside the wall's: by a model that says it, and by torch's events.
+
+STREAM_DEVICE = Stream(name="single-stream", seconds=0.4, turns=4)
+OFFLINE = Offline(
+    name="offline", seconds=0.4, turns=4, sizes=(1, 8), points=("batch=1", "batch=8", "knee")
+)
+SERVER = Server(name="server", seconds=0.4, turns=4, loads=(0.5,), points=("load=0.5",))
+
+LAUNCH = 2e-4
+
+
+class OnDevice(Scripted):
+    """What is asked takes its latency on a device, and 0.2 ms of preparing before."""
+
+    device = "cuda:0"
+    took: float | None = None
+
+    def _predict(self, batch: Batch, want: frozenset[str]) -> Answer:
+        self.clock.work(LAUNCH)
+        begun = self.clock.instant
+        outputs = super()._predict(batch, want)
+        self.took = (self.clock.instant - begun) * 1e-9
+        return outputs
+
+    def device_seconds(self) -> float | None:
+        return self.took
+
+
+def test_both_times_of_a_query_are_kept(measure: Measure) -> None:
+    for scenario, point, batch in ((STREAM_DEVICE, "", 1), (OFFLINE, "knee", 8), (SERVER, None, 1)):
+        found = measure(scenario, lambda call, one: 1e-3 + 1e-5 * len(one), adapter=OnDevice)
+        records = found.evidence.own.records
+        queries = records.array("phase") == "query"
+        device, wall = (records.array(name)[queries] for name in ("device", "seconds"))
+        assert (wall - device >= LAUNCH * (1 - 1e-6)).all()
+        if point is not None:
+            row = found.rows["device-latency-p50", point]
+            assert row.value == pytest.approx(1 + 0.01 * batch, rel=1e-6)
+            assert row.lower is not None and row.upper is not None
+            assert row.lower <= row.value <= row.upper
+
+
+def test_a_processor_has_no_events_and_the_row_says_so(measure: Measure) -> None:
+    for scenario, point in ((STREAM_DEVICE, ""), (OFFLINE, "knee")):
+        found = measure(scenario)
+        row = found.rows["device-latency-p50", point]
+        assert (row.value, row.n) == (None, 0)
+        assert row.reason == "the model answers on no CUDA device, and a processor has no events"
+        assert not (found.evidence.own.records.array("device") >= 0).any()
+
+
+class Event:
+    """A CUDA event whose device keeps scripted time, in ms."""
+
+    clock: ScriptedClock
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing  # else torch refuses to tell the time
+        self.at = 0.0
+
+    def record(self, stream: Any) -> None:
+        assert stream == "the stream of cuda:1"
+        self.at = self.clock.instant * 1e-6
+
+    def elapsed_time(self, other: Event) -> float:
+        return other.at - self.at
+
+
+def test_events_are_recorded_around_the_work_in_the_stream_of_its_device(
+    clock: ScriptedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Event.clock = clock
+    waited: list[str] = []
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the stream of {device}")
+    monkeypatch.setattr(devices, "synchronise", waited.append)
+    watch = devices.watch("cuda:1")
+    assert watch.seconds() is None  # nothing was watched yet
+
+    def work(inputs: torch.Tensor) -> torch.Tensor:
+        assert not waited
+        clock.work(3e-3)
+        return inputs + 1
+
+    clock.work(1.0)
+    assert watch.around(work, torch.zeros(2)).tolist() == [1, 1]
+    assert waited == ["cuda:1"]
+    clock.work(1.0)
+    assert watch.seconds() == pytest.approx(3e-3)
+    processor = devices.watch("cpu")
+    assert processor.around(lambda inputs: inputs * 2, torch.ones(1)).tolist() == [2]
+    assert processor.seconds() is None
+
+
+# Energy by NVML's counter, on a device that is made up.
+
+IDLE, BUSY = 50.0, 300.0
+
+
+class OnCuda(Scripted):
+    """Says that it answers on a device."""
+
+    device = "cuda:0"
+
+
+class Nvml(ModuleType):
+    """A device of 300 W at work and 50 W at rest, by a scripted clock."""
+
+    NVML_CLOCK_SM = NVML_TEMPERATURE_GPU = 0
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, clock: ScriptedClock) -> None:
+        super().__init__("pynvml")
+        self.__spec__ = importlib.machinery.ModuleSpec("pynvml", None)
+        self.clock = clock
+        self.reasons = 0
+        self.counts = True
+        self.others = 0
+
+    def nvmlInit(self) -> None:  # noqa: N802 - NVML's own names
+        pass
+
+    def nvmlDeviceGetHandleByUUID(self, name: str) -> str:  # noqa: N802
+        assert name == "GPU-made-up"
+        return name
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, device: str) -> int:  # noqa: N802
+        if not self.counts:
+            raise self.NVMLError("Not Supported")
+        at_rest = self.clock.instant * 1e-9 - self.clock.used
+        return round(1e3 * (BUSY * self.clock.used + IDLE * at_rest))
+
+    def nvmlDeviceGetUtilizationRates(self, device: str) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(gpu=self.others)
+
+    def nvmlDeviceGetClockInfo(self, device: str, which: int) -> int:  # noqa: N802
+        return 1410
+
+    def nvmlDeviceGetTemperature(self, device: str, which: int) -> int:  # noqa: N802
+        raise self.NVMLError("Not Supported")
+
+    def nvmlDeviceGetPowerUsage(self, device: str) -> int:  # noqa: N802
+        return 300_000
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, device: str) -> int:  # noqa: N802
+        return self.reasons
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch, clock: ScriptedClock) -> Nvml:
+    made = Nvml(clock)
+    monkeypatch.setitem(sys.modules, "pynvml", made)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="made-up")
+    )
+    return made
+
+
+def one_batch(seconds: float) -> Offline:
+    return Offline(
+        name="offline",
+        seconds=seconds,
+        turns=4,
+        sizes=(1, 8),
+        points=("batch=1", "batch=8", "knee"),
+    )
+
+
+def test_energy_is_that_above_rest_a_sample(
+    nvml: Nvml, clock: ScriptedClock, measure: Measure
+) -> None:
+    found = measure(one_batch(12.0), 4e-3, clock=clock, adapter=OnCuda)
+    row = found.rows["energy-per-sample", "knee"]
+    # Eight samples in 4 ms at 250 W more than at rest.
+    assert row.value == pytest.approx((BUSY - IDLE) * 4e-3 / 8, rel=0.01)
+    found = measure(one_batch(4.0), 4e-3, clock=clock, adapter=OnCuda)
+    short = found.rows["energy-per-sample", "knee"]
+    assert short.value is None
+    assert short.reason == "4 s were timed, and the counter needs 10 s"
+
+
+def test_a_device_says_its_clock_and_whether_it_is_slowed_down(nvml: Nvml) -> None:
+    meter = device.PowerMeter("cuda:0")
+    assert meter.state() == {
+        "sm-clock": 1410,
+        "power": 300,
+        "throttled": 0,
+    }  # no temperature is told
+    nvml.reasons = 0x1  # idle
+    assert meter.state()["throttled"] == 0
+    nvml.reasons = 0x20 | 0x1
+    assert meter.state()["throttled"] == 1
+
+
+def test_times_of_a_device_that_was_slowed_down_are_suspect(
+    nvml: Nvml, clock: ScriptedClock, measure: Measure
+) -> None:
+    sustained = Sustained(seconds=1.0, turns=2, samples=8)
+    stream = Stream(name="single-stream", seconds=1.0, turns=2)
+    server = Server(name="server", seconds=1.0, turns=2, loads=(0.5,), points=("load=0.5",))
+    for scenario, points in ((one_batch(1.0), 2), (sustained, 2), (stream, 1), (server, 1)):
+        nvml.reasons = 0x1
+        assert measure(scenario, 4e-3, clock=clock, adapter=OnCuda).findings == {}
+        nvml.reasons = 0x40
+        found = measure(scenario, 4e-3, clock=clock, adapter=OnCuda)
+        told = [one for one in scenario.audit(found.evidence) if one.code == "throttled"]
+        assert len(told) == points
+        assert "its clock was down to 1410 MHz" in told[0].message
+
+
+def test_others_on_the_device_are_told(nvml: Nvml, clock: ScriptedClock, measure: Measure) -> None:
+    for scenario in (one_batch(1.0), Sustained(seconds=1.0, turns=2, samples=8)):
+        nvml.others = 4
+        assert measure(scenario, 4e-3, clock=clock, adapter=OnCuda).findings == {}
+        nvml.others = 35
+        found = measure(scenario, 4e-3, clock=clock, adapter=OnCuda).findings
+        assert found["busy-device"].evidence["share"] == pytest.approx(0.35)
+
+
+def test_what_cannot_be_read_is_a_reason(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml.counts = False
+    with pytest.raises(LookupError, match="of cuda:0 can't be read: Not Supported"):
+        device.PowerMeter("cuda:0")
+    with pytest.raises(LookupError, match="no hardware counter of cpu is read"):
+        device.PowerMeter("cpu")
+    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LookupError, match="crucibench\\[gpu\\]"):
+        device.PowerMeter("cuda")
+
+
+# The highest rate that keeps a latency bound: against the theory of M/D/1, and its verdicts.
+
+SERVICE = 1e-3
+
+
+def search(
+    bound: float, *, seconds: float = 40.0, turns: int = 20, tail: str = "p99"
+) -> RateSearch:
+    return RateSearch(
+        name="highest-rate", seconds=seconds, turns=turns, bound=bound, percentile=tail
+    )
+
+
+def waits_no_longer(wait: float, rho: float) -> float:
+    """P(W <= wait) of M/D/1 with service of one unit (Erlang 1909; Gross and Harris, 5.1.5)."""
+    terms = (
+        (rho * (k - wait)) ** k / math.factorial(k) * math.exp(-rho * (k - wait))
+        for k in range(math.floor(wait) + 1)
+    )
+    return (1 - rho) * sum(terms)
+
+
+def test_the_formula_is_that_of_the_mean_waiting_time() -> None:
+    """E[W] = rho / (2 (1 - rho)), Pollaczek and Khinchine, is the integral of P(W > t)."""
+    for rho in (0.3, 0.7):
+        step = 0.01
+        tail = sum(1 - waits_no_longer((k + 0.5) * step, rho) for k in range(1200)) * step
+        assert tail == pytest.approx(rho / (2 * (1 - rho)), rel=0.01)
+
+
+@pytest.mark.parametrize("bound", [3.0, 6.0])
+def test_the_rate_that_is_found_is_that_of_queueing_theory(measure: Measure, bound: float) -> None:
+    found = measure(search(bound * SERVICE), SERVICE, clock=ScriptedClock(reading_ns=0))
+    row = found.rows["highest-rate", ""]
+    trials = score(found.scenario, found.evidence).tables["trials"]
+    last = trials[trials.rate == row.value].iloc[0]
+    # Early stopping asks for a little more than the percentile, the fewer the queries.
+    share = 1 - last.allowed / last.queries
+    assert 0.99 < share < 0.994
+    rho = brentq(lambda load: waits_no_longer(bound - 1, load) - share, 0.01, 0.99)
+    assert row.value == pytest.approx(rho / SERVICE, rel=0.08)
+    assert row.lower is not None and row.upper is not None
+    assert 0 < row.upper - row.lower <= 0.021 * row.upper
+    assert found.findings == {}
+
+
+def test_a_bound_that_no_rate_keeps_is_null(measure: Measure) -> None:
+    found = measure(search(0.5 * SERVICE, seconds=2.0, turns=5), SERVICE)
+    row = found.rows["highest-rate", ""]
+    assert row.value is None
+    assert row.reason is not None and row.reason.startswith("no rate kept the bound, down to")
+
+
+def test_a_model_too_slow_for_the_percentile_is_null(measure: Measure) -> None:
+    row = measure(search(9.0, seconds=1.0), 0.5).rows["highest-rate", ""]
+    assert row.value is None
+    assert row.reason is not None and "lasts more than ten times" in row.reason
+
+
+def test_a_search_that_is_cut_short_says_so(measure: Measure) -> None:
+    found = measure(search(3 * SERVICE, seconds=4.0, turns=3), SERVICE).findings
+    assert set(found) == {"search-left-open"}
+
+
+def test_a_rate_that_is_not_kept_again_is_told(measure: Measure) -> None:
+    """The model becomes slower once the search has narrowed: the last trial, the same, fails."""
+    asked: list[int] = []
+
+    def counting(call: int, batch: object) -> float:
+        asked.append(call)
+        return SERVICE
+
+    steady = measure(search(6 * SERVICE, seconds=4.0, turns=12), counting)
+    assert "search-contradicts-itself" not in steady.findings
+    trials = score(steady.scenario, steady.evidence).tables["trials"]
+    assert (trials.rate == trials.rate.iloc[-1]).sum() == 2  # it was confirmed
+    last = len(asked) - int(trials.queries.iloc[-1])
+
+    def latency(call: int, batch: object) -> float:
+        return SERVICE if call < last else 2.5 * SERVICE
+
+    found = measure(search(6 * SERVICE, seconds=4.0, turns=12), latency)
+    assert "search-contradicts-itself" in found.findings
+    assert 0 < found.rows["highest-rate", ""].value < steady.rows["highest-rate", ""].value
+
+
+def test_brackets() -> None:
+    def tried(*rates: tuple[float, bool]) -> Bracket:
+        return Bracket.of([Trial(rate, 1000, 0 if passed else 9, 5) for rate, passed in rates])
+
+    assert tried((10, True)).next_rate() == 20
+    assert tried((10, False)).next_rate() == 5
+    assert tried((10, True), (20, False)).next_rate() == 15
+    assert tried((10, True), (20, False)) == (10, 20)
+    assert tried((30, True), (20, False), (10, True)) == (10, 20)
+    assert tried((99, True), (100, False)).narrow
+    assert not tried((90, True), (100, False)).narrow
+    assert not tried((90, True)).narrow
+    assert not Trial(1.0, 10, 0, -1).passed  # too few queries to tell

@@ -191,12 +191,14 @@ def test_models_take_turns_are_scored_verified_and_compared(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"scenarios": ["sever"]}, "got 'sever'"),
-        ({"scenarios": []}, "at least one"),
-        ({"seconds": 0}, "seconds above 0"),
+        ({"scenarios": ["sever"]}, "input_value='sever'"),
+        ({"scenarios": []}, "at least 1 item"),
+        ({"seconds": 0}, r"seconds\n.*greater than 0"),
         ({"rounds": 1}, "greater than or equal to 2"),
-        ({"batch_sizes": [0]}, "batch sizes"),
-        ({"loads": [1.0]}, "between 0 and 1"),
+        ({"batch_sizes": [0]}, r"batch_sizes\.0\n.*greater than or equal to 1"),
+        ({"latency_bound": 0}, r"latency_bound\n.*greater than 0"),
+        ({"loads": [1.0]}, r"loads\.0\n.*less than 1"),
+        ({"loads": [0.0]}, r"loads\.0\n.*greater than 0"),
         ({"second": 1}, "second"),
     ],
 )

@@ -16,7 +16,7 @@ from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI
 from crucibench.data.columnar import Conversion, convert, in_pieces
 from crucibench.data.hub import import_datasets
-from crucibench.data.roles import roles_of
+from crucibench.data.options import roles_of
 from crucibench.util.coco import Annotations
 from crucibench.util.errors import InputError
 from crucibench.util.untrusted.content import read_content

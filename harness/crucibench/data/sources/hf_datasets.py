@@ -15,7 +15,7 @@ import pyarrow as pa
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, MainData, RawData
 from crucibench.contracts.uri import URI
-from crucibench.data.bad_samples import BadSampleError, BadSampleTally, from_plain, plain
+from crucibench.data.bad_samples import BadSampleError, BadSampleTally
 from crucibench.data.columnar import Conversion, column_kinds, convert, storable
 from crucibench.data.columns import Columns, choose_columns
 from crucibench.data.hub import (
@@ -29,14 +29,11 @@ from crucibench.data.hub import (
     online,
     open_splits,
 )
-from crucibench.data.options import TABULAR, DataOptions
-from crucibench.data.roles import TEST
+from crucibench.data.options import TABULAR, TEST, DataOptions
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import parse_number
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
-
-OPTIONS = (*TABULAR, "config", "train", "revision", "streaming", "limit")
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*){0,2}")
 _TARGETS = ("label", "labels", "target", "y", "class")
@@ -59,7 +56,14 @@ class HubSource(DataSource):
     Scripts are refused: they would run code.
     """
 
-    options: ClassVar[tuple[str, ...]] = OPTIONS
+    options: ClassVar[tuple[str, ...]] = (
+        *TABULAR,
+        "config",
+        "train",
+        "revision",
+        "streaming",
+        "limit",
+    )
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
@@ -90,7 +94,7 @@ class HubSource(DataSource):
         more: dict[str, Any] = {
             "split": done.facts["split"],
             "notes": (*done.facts["notes"], *_revision_notes(opening.uri, place)),
-            "left_out": {role: from_plain(left) for role, left in done.facts["left_out"].items()},
+            "left_out": done.left_out,
             "revision": place.commit,
             "key": done.key,
         }
@@ -121,7 +125,7 @@ class _Asked:
         split = uri.query.get("split", "")
         share = isinstance(parse_number(split), float) if split else False
         query = {key: value for key, value in uri.query.items() if key != "split" or share}
-        options = DataOptions.parse(replace(uri, query=query), *OPTIONS, main=main)
+        options = DataOptions.parse(replace(uri, query=query), *HubSource.options, main=main)
         limit = uri.query.get("limit", "")
         if uri.flag("streaming") != bool(limit):
             raise InputError("hf: options streaming=true and limit=N belong together")
@@ -163,17 +167,14 @@ class _Reading:
         if self._asked.limit:
             whole = ", ".join(chosen.values())
             notes.append(f"streamed: at most the first {self._asked.limit:,} samples of {whole}")
-        left_out = {}
         for role, split in chosen.items():
             bad = BadSampleTally()
             self._conversion.write(
                 role, kept, self._batches(splits[split], columns, kept, bad), bad
             )
-            left_out[role] = plain(bad.left_out())
         self._conversion.facts.update(
             columns=columns.as_dict(),
             notes=notes,
-            left_out=left_out,
             split=f"as given: {', '.join(chosen)}" if len(chosen) > 1 else f"all {chosen['test']}",
         )
 

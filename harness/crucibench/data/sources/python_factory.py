@@ -51,13 +51,11 @@ from crucibench.data.columns import choose_columns
 from crucibench.data.frames import frame_batches, frame_schema, named_frame
 from crucibench.data.hub import import_datasets
 from crucibench.data.images import to_pnm
-from crucibench.data.options import TABULAR, ColumnKind, DataOptions
-from crucibench.data.roles import roles_of, split_note
+from crucibench.data.options import TABULAR, ColumnKind, DataOptions, roles_of, split_note
 from crucibench.data.texts import text_array, text_columns
 from crucibench.util.errors import InputError
 from crucibench.util.loading import call_factory, load_factory, parse_factory
 
-OPTIONS = (*TABULAR, "layout")
 EXPECTED = (
     "a datasets.Dataset, a torch Dataset of pairs, a DataFrame, (X, y), "
     "or a dict from role to one of these"
@@ -85,13 +83,13 @@ class PythonSource(DataSource):
     Options beside those of `DataOptions`: ``layout`` (nchw, nhwc or nhw) of image arrays.
     """
 
-    options: ClassVar[tuple[str, ...]] = OPTIONS
+    options: ClassVar[tuple[str, ...]] = (*TABULAR, "layout")
     runs_code: ClassVar[bool] = True
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
         """Returns the factory's file and the project files that it imports."""
-        DataOptions.parse(uri, *OPTIONS)
+        DataOptions.parse(uri, *cls.options)
         return Sources(parse_factory(uri.rest, base).files)
 
     @classmethod
@@ -101,7 +99,7 @@ class PythonSource(DataSource):
 
     def read(self, opening: DataOpening) -> RawData:
         """Calls the factory, or takes the live object."""
-        options = DataOptions.parse(opening.uri, *OPTIONS, main=opening.main)
+        options = DataOptions.parse(opening.uri, *self.options, main=opening.main)
         data = opening.live
         if data is None:
             rest = opening.uri.rest

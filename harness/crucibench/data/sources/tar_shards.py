@@ -15,7 +15,7 @@ from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, RawData
 from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI
-from crucibench.data.bad_samples import BadSampleTally, from_plain, plain, refuse
+from crucibench.data.bad_samples import BadSampleTally, refuse
 from crucibench.data.class_names import class_file, read_class_file
 from crucibench.data.columnar import Conversion, convert, in_pieces, storable
 from crucibench.data.columns import Columns
@@ -25,13 +25,9 @@ from crucibench.data.images import SUFFIXES
 from crucibench.data.options import SPLIT, DataOptions
 from crucibench.data.texts import text_array
 from crucibench.util.errors import InputError
-from crucibench.util.untrusted.content import text_of
-from crucibench.util.untrusted.documents import whole_number
-from crucibench.util.untrusted.json_text import parse_json
-from crucibench.util.untrusted.refusal import RefusedError
-from crucibench.util.untrusted.tar import FILE_AT_MOST, TarFile, tar_files
-
-OPTIONS = ("target", "input", "groups", "cluster", "classes", "task", *SPLIT)
+from crucibench.util.untrusted.archive import FILE_AT_MOST, TarFile, tar_files
+from crucibench.util.untrusted.content import RefusedError, text_of
+from crucibench.util.untrusted.json_text import parse_json, whole_number
 
 _IMAGE = "image"
 _KEY = "key"
@@ -50,20 +46,28 @@ class TarSource(DataSource):
     Archives that are no plain files of samples are refused; see the module.
     """
 
-    options: ClassVar[tuple[str, ...]] = OPTIONS
+    options: ClassVar[tuple[str, ...]] = (
+        "target",
+        "input",
+        "groups",
+        "cluster",
+        "classes",
+        "task",
+        *SPLIT,
+    )
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
         """Returns the shards."""
         listed, file = class_file(uri, base)
-        DataOptions.parse(listed, *OPTIONS)
+        DataOptions.parse(listed, *cls.options)
         beside = (file,) if file else ()
         return Sources((*matching_files(uri.rest, base, _INSIDE), *beside))
 
     def read(self, opening: DataOpening) -> RawData:
         """Reads the shards."""
         listed, file = class_file(opening.uri, opening.base)
-        options = DataOptions.parse(listed, *OPTIONS)
+        options = DataOptions.parse(listed, *self.options)
         if len(options.input) > 1:
             raise InputError("tar: option input: expected one field of texts")
         files = matching_files(opening.uri.rest, opening.base, _INSIDE)
@@ -73,7 +77,6 @@ class TarSource(DataSource):
             bad = BadSampleTally()
             schema, batches = shards.convert(bad, opening)
             conversion.write("test", schema, batches, bad)
-            conversion.facts["left_out"] = plain(bad.left_out())
 
         settings = {"source": "tar", "columns": options.choice()}
         done = convert(opening.scratch, fill, settings=settings, files=files, base=opening.base)
@@ -86,9 +89,8 @@ class TarSource(DataSource):
             cluster=options.cluster,
             id=_KEY,
         )
-        left_out = {"test": from_plain(done.facts["left_out"])}
         more = {"classes": read_class_file(file).names} if file else {}
-        return columns.raw(done.roles, options, left_out=left_out, key=done.key, **more)
+        return columns.raw(done.roles, options, left_out=done.left_out, key=done.key, **more)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from crucibench.contracts.evidence import CellEvidence
+from crucibench.contracts.evidence import CellEvidence, ScoringOptions
 from crucibench.contracts.records import to_table
 from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
@@ -22,7 +25,7 @@ from crucibench.engine.plan.roles import SelectedRole
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.engine.score.score import Scorer, finish
 from crucibench.engine.worker.failures import MODEL_CHANGED, failed, failed_file
-from crucibench.engine.worker.tasks import Done
+from crucibench.engine.worker.tasks import AsideTask, Done, Message, Scored, Setup, Task
 from crucibench.passes.marks import PROBE_DISAGREES, REDUCED_BATCH, REPLACED, disagreement_text
 from crucibench.passes.repeats import SAME_MODEL
 from crucibench.passes.scenario import SUITE as PASS
@@ -46,8 +49,8 @@ _RANDOM = frozenset({"non-deterministic-output", MODEL_CHANGED})
 class CellLifecycle:
     """Takes the cells of a run from their plan to their score.
 
-    `finish` may run in another thread than the rest; a cell that it is given is given to nobody
-    else any more.
+    `finish` may run in other threads than the rest; a cell that it is given is given to nobody
+    else any more. They take turns, but where cells are scored in processes.
 
     Attributes:
         files: of every finished cell.
@@ -69,6 +72,7 @@ class CellLifecycle:
         cache: CellCache | None,
         listener: Listener,
         observed: Mapping[str, Mapping[str, Any]],
+        score: Callable[[Task], Message | None] | None = None,
     ) -> None:
         self.files: dict[str, CellFile] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
@@ -80,6 +84,8 @@ class CellLifecycle:
         self._noted: set[tuple[str, ...]] = set()
         self._cells = {cell.id: cell for cell in plan}
         self._seed = resolved.spec.defaults.seed
+        self.score = score
+        self._turn = threading.Lock()
         self._scorer = Scorer(Run(layout.root), scoring_options(resolved))
         self._roles: dict[tuple[str, str, int | None], SelectedRole] = {}
         self.planned = PlannedFiles(
@@ -179,7 +185,22 @@ class CellLifecycle:
                 file = file.model_copy(update={"facts": facts})
         elif file.status is Status.SKIPPED:
             doors.remove_folder(self.layout.cell(cell.id), ignore_errors=True)
-        file, rows = finish(cell, file, self.files, self._scorer)
+        scored = None
+        if self.score is not None and file.status is Status.OK:
+            given = (cell, self._with_needs(cell, file))
+            scored = self.score(AsideTask(work=score_aside, given=given))
+        with self._turn:
+            if isinstance(scored, Scored):
+                file, rows = scored.file, scored.rows
+            else:  # also where the process died of it: what is wrong shows here
+                file, rows = conclude(cell, file, self.files, self._scorer)
+            return self._keep(cell, file, rows, opened, cached=cached, begun=begun)
+
+    def _keep(
+        self, cell: PlannedCell, file: CellFile, rows: list[dict[str, Any]],
+        opened: OpenCell | None, *, cached: bool, begun: float,
+    ) -> CellFile:  # fmt: skip
+        journal = self.journals.get(cell.id)
         doors.make_folder(self.layout.cell(cell.id))
         if journal is not None:
             write_json(self.layout.timing(cell.id), total_cost(journal, cached))
@@ -202,7 +223,7 @@ class CellLifecycle:
             doors.write_bytes(path, both_ends(held + text, _LOG_BYTES))
 
     def complete(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None) -> CellFile:
-        """Returns the file of a cell with all that is known before scoring; derives records."""
+        """Returns the file of a cell with all that is known before records are derived."""
         if opened is not None:
             opened.clean_up()
             facts: dict[str, Any] = dict(file.facts)
@@ -215,7 +236,6 @@ class CellLifecycle:
             self.journals[cell.id].remove_uncounted()
         if isinstance(cell.scenario, Derived):
             doors.remove_folder(self.layout.cell(cell.id), ignore_errors=True)
-            return derived(cell, cell.scenario, self._with_needs(cell, file), self._scorer)
         return file
 
     def _with_needs(self, cell: PlannedCell, file: CellFile) -> dict[str, CellFile]:
@@ -262,6 +282,37 @@ def derived(
     except Exception as error:
         return failed_file(files[cell.id], failed(error))
     return files[cell.id]
+
+
+def conclude(
+    cell: PlannedCell, file: CellFile, files: Mapping[str, CellFile], scorer: Scorer
+) -> tuple[CellFile, list[dict[str, Any]]]:
+    """Derives the records of a cell, where they are derived, and scores it.
+
+    Args:
+        cell: the cell.
+        file: its file.
+        files: by cell id, the files of all that it needs.
+        scorer: of the run.
+
+    Returns:
+        The cell's file, and its metric rows.
+    """
+    if file.status is Status.OK and isinstance(cell.scenario, Derived):
+        file = derived(cell, cell.scenario, {**files, cell.id: file}, scorer)
+    return finish(cell, file, files, scorer)
+
+
+def score_aside(setup: Setup, cell: PlannedCell, files: Mapping[str, CellFile]) -> Scored:
+    """Concludes a cell in another process; `files` are its own and those of all that it needs."""
+    scorer = _scorer(setup.root, scoring_options(setup.resolved))
+    file, rows = conclude(cell, files[cell.id], files, scorer)
+    return Scored(file=file, rows=rows)
+
+
+@cache
+def _scorer(root: Path, options: ScoringOptions) -> Scorer:
+    return Scorer(Run(root), options)
 
 
 class _CacheExchange:

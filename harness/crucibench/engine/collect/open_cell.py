@@ -63,6 +63,7 @@ class OpenCell:
         tries: how often a task of it was tried again.
         lost: how often a machine was lost under it.
         over: whether it is collected, or has failed.
+        most: how many shards may be asked for so far; None for all.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class OpenCell:
         self.stopwatch = Stopwatch()
         self.tries = self.lost = 0
         self.over = False
+        self.most: int | None = None
         self._found = 0
         self._layout = layout
         self._role = role
@@ -118,7 +120,10 @@ class OpenCell:
     @property
     def waiting(self) -> bool:
         """Whether there is a task to hand out."""
-        return bool(self._pending)
+        if not self._pending:
+            return False
+        task = self._pending[0]
+        return self.most is None or isinstance(task, ProbeTask) or task.shard < self.most
 
     def next_task(self) -> CellTask:
         """Hands out the next task, with the batch that memory allows by now."""

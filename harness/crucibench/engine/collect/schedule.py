@@ -82,8 +82,21 @@ class Schedule:
 
     def __init__(
         self, plan: Plan, executor: Executor, lifecycle: CellLifecycle, *, limits: Limits,
-        events: Events, listener: Listener,
+        events: Events, listener: Listener, go_on: Callable[[], bool] | None = None,
     ) -> None:  # fmt: skip
+        """Takes a plan and how to carry it out.
+
+        Args:
+            plan: the plan.
+            executor: does the tasks.
+            lifecycle: prepares and completes the cells.
+            limits: when to give up.
+            events: the log.
+            listener: hears of it.
+            go_on: asked each time that all cells have the next shard, before any has another:
+                whether they are to have it. They end with what they have where not. None for all.
+        """
+        self._go_on = go_on
         self._cells = {cell.id: cell for cell in plan}
         self._executor = executor
         self._lifecycle = lifecycle
@@ -120,9 +133,10 @@ class Schedule:
         """
         with ExitStack() as stack:
             # Scoring in a thread lets workers go on. Without workers it would only take turns with
-            # the model. One thread: a cell is scored on what earlier ones left in the lifecycle.
+            # the model. Several threads only where they wait for processes that score.
             if self._executor.isolated:
-                self._pool = stack.enter_context(ThreadPoolExecutor(1, "crucibench-score"))
+                threads = 1 if self._lifecycle.score is None else len(self._executor.slots)
+                self._pool = stack.enter_context(ThreadPoolExecutor(threads, "crucibench-score"))
             stack.enter_context(self._interrupt.handled(self._listener.stopping))
             try:
                 self._loop()
@@ -152,7 +166,16 @@ class Schedule:
                 wait(self._scoring, timeout=_POLL_SECONDS)
             elif stopping:
                 return
+            elif self._go_on is not None and self._open:
+                self._end_block(self._go_on())
             self._finish_scored()
+
+    def _end_block(self, go_on: bool) -> None:
+        for opened in list(self._open):
+            opened.most = (opened.most or 0) + 1
+            if not go_on:
+                opened.drop()
+            self._continue(opened)
 
     @property
     def _too_many_failures(self) -> bool:
@@ -222,6 +245,8 @@ class Schedule:
             self._listener.advanced(cell, cell.samples)
             self._finish(cell, opened)
             return
+        if self._go_on is not None:
+            opened.most = 1
         self._open.append(opened)
         self._continue(opened)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,6 +46,12 @@ class Executor(ABC):
     @abstractmethod
     def poll(self, seconds: float) -> Sequence[SlotMessage]:
         """Returns the messages of slots, waiting at most so long for the first."""
+
+    aside: Callable[[Task], Message | None] | None = None
+    """Has a process beside the slots do a task that no user's code has part in.
+
+    It returns the last message, or None where the process died; threads may call it.
+    """
 
     def where(self, slot: str) -> str:
         """Returns the end of what a busy slot has printed, and where its code is; "" if unknown."""

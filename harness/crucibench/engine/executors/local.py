@@ -75,6 +75,8 @@ class LocalExecutor(Executor):
         self._latest: dict[str, Process] = {}
         self._setup: Setup | Packed | None = None
         self._made: list[MadeData | Packed] = []
+        self._aside: list[Process] = []
+        self._idle_aside: list[tuple[Process, queue.SimpleQueue[tuple[Process, Any]]]] = []
         self._printed: dict[str, bytes] = {}
         self._watched = 0.0
         self._zygote: Zygote | None = None
@@ -141,6 +143,24 @@ class LocalExecutor(Executor):
                 if _is_final(received.message):
                     return received.message
 
+    def aside(self, task: Task) -> Message | None:
+        """Has a process beside the slots do a task; each thread that waits has one."""
+        try:
+            process, heard = self._idle_aside.pop()
+        except IndexError:
+            heard = queue.SimpleQueue()
+            process = Process(self._environment, self._path, self._zygote, self._receive, heard)
+            self._aside.append(process)
+            process.send(self._setup)
+        process.send(task)
+        message: Message | None = None
+        while not isinstance(message, FINAL):
+            _, message = heard.get()
+            if message is None:
+                return None
+        self._idle_aside.append((process, heard))
+        return message
+
     def where(self, slot: str) -> str:
         process = self._latest.get(slot)
         return process.trace() if process in self._all and process.busy else ""
@@ -155,6 +175,8 @@ class LocalExecutor(Executor):
             process.dismiss()
         for process in list(self._all):
             self._end(process, _END_SECONDS)
+        for process in self._aside:
+            process.end()
         if self._zygote is not None:
             self._zygote.close()
             self._zygote = None

@@ -5,6 +5,9 @@ other threads held locked stays locked for ever. So this process runs no operato
 touches no accelerator, and never runs the user's code or reads what was pickled; if there is a
 second thread all the same, it refuses, and workers are started without a fork.
 
+It is itself a fork of the engine's process, with all that is imported there, where that has one
+thread and no torch, as under the command line (`quiet_libraries`); else it is started anew.
+
 What a model's code has started and left (a daemon in a session of its own) becomes a child of this
 process, and is ended with it.
 """
@@ -24,8 +27,9 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 from crucibench.util import doors
@@ -47,6 +51,26 @@ _END_SECONDS = 2.0
 def can_fork() -> bool:
     """Whether this system starts workers by forking: not where an accelerator may be used."""
     return sys.platform == "linux" and not Path("/dev/nvidiactl").exists()
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps libraries that are imported from starting threads: this process can be forked then.
+
+    `set_threads` gives OpenBLAS its threads once the fork is made. Nothing is collected meanwhile,
+    for what is imported stays.
+    """
+    before = dict(os.environ)
+    os.environ.update(_QUIET)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        for name in _QUIET:
+            os.environ.pop(name, None)
+        os.environ.update({name: before[name] for name in _QUIET.keys() & before.keys()})
 
 
 class Child:
@@ -138,19 +162,29 @@ class Zygote:
             libraries: modules that the run's models need, to be imported beside the usual ones.
         """
         ours, theirs = doors.socket_pair()
-        arguments = [json.dumps(list(path)), str(os.getpid()), str(theirs.fileno())]
+        own, needed, quiet = os.getpid(), [*_USUAL, *libraries], dict(environment) | _QUIET
+        self._started: subprocess.Popen[bytes] | None = None
         with theirs:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-P", "-c", _MAIN, *arguments, json.dumps([*_USUAL, *libraries])],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env=dict(environment) | _QUIET, pass_fds=[theirs.fileno()], start_new_session=True,
-            )  # fmt: skip
+            if list(path) == sys.path and "torch" not in sys.modules and _alone():
+                self._pid = doors.fork()
+                if not self._pid:
+                    _begin_anew(theirs.fileno(), quiet)
+                    main(own, theirs.fileno(), needed)
+            else:
+                arguments = [json.dumps(list(path)), str(own), str(theirs.fileno())]
+                self._started = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _MAIN, *arguments, json.dumps(needed)],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    env=quiet, pass_fds=[theirs.fileno()], start_new_session=True,
+                )  # fmt: skip
+                self._pid = self._started.pid
         self._link = ours
         self._lock = threading.Lock()
         self._asked: deque[Child] = deque()
         self._running: dict[int, Child] = {}
         self._dead = self._used = False
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def fork(self, child: Child) -> None:
         """Lets `child` begin: as a fork, or without one where that is impossible."""
@@ -172,11 +206,15 @@ class Zygote:
     def close(self) -> None:
         """Ends it, and with it all that were forked, and what these have left behind."""
         if self._used:
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                self._link.shutdown(socket.SHUT_RDWR)
-                self._popen.wait(2 * _END_SECONDS)
-        self._popen.kill()
-        self._popen.wait()
+            with contextlib.suppress(OSError):
+                self._link.shutdown(socket.SHUT_WR)
+                self._listener.join(2 * _END_SECONDS)  # until the other end is closed
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self._pid, signal.SIGKILL)
+            if self._started is None:
+                os.waitpid(self._pid, 0)
+            else:
+                self._started.wait()
         self._link.close()
 
     def _listen(self) -> None:
@@ -252,6 +290,23 @@ def main(parent: int, descriptor: int, libraries: Sequence[str]) -> None:
     _work(ends, own)
 
 
+def _begin_anew(link: int, environment: Mapping[str, str]) -> None:
+    """Makes a fork of the engine what a process that was started would be, but for its modules."""
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
+    os.closerange(3, link)
+    os.closerange(link + 1, os.sysconf("SC_OPEN_MAX"))
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv[:] = ["-c"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _end() -> NoReturn:
     """Ends all children and this process: the engine has closed, or is gone."""
     end_children(_END_SECONDS)
@@ -259,10 +314,10 @@ def _end() -> NoReturn:
 
 
 def _load(libraries: Sequence[str]) -> None:
+    gc.disable()  # until a worker begins: what is imported stays, and looking at it takes long
     for name in libraries:
         with contextlib.suppress(Exception):  # a worker that needs it says what is wrong
             importlib.import_module(name)
-    gc.collect()
     gc.freeze()  # else the collector would write to every page that is shared
 
 
@@ -278,12 +333,16 @@ def _asked(link: socket.socket) -> list[int]:
 
 def _forked(ends: Sequence[int]) -> int:
     """Returns the new process, 0 in it, -1 where there must not be one."""
-    alone = len(list(Path("/proc/self/task").iterdir())) == 1
-    pid = doors.fork() if alone else -1
+    pid = doors.fork() if _alone() else -1
     if pid:
         for end in ends:
             os.close(end)
     return pid
+
+
+def _alone() -> bool:
+    """Whether this process has one thread."""
+    return len(list(Path("/proc/self/task").iterdir())) == 1
 
 
 def _reap(link: socket.socket, forked: set[int]) -> None:
@@ -307,6 +366,7 @@ def _work(ends: Sequence[int], parent: int) -> None:
 
     from crucibench.engine.executors.child import main as work
 
+    gc.enable()
     os.setsid()  # Ctrl-C is meant for the engine, and what the model starts ends with it
     for target, end in enumerate(ends):
         os.dup2(end, target)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
@@ -58,6 +59,13 @@ class PlannedCell:
         return self.model.name, self.data.name, self.scenario.address
 
     @property
+    def kind(self) -> Literal["mapped", "derived", "timed"]:
+        """The kind of its scenario."""
+        if isinstance(self.scenario, Timed):
+            return "timed"
+        return "mapped" if isinstance(self.scenario, Mapped) else "derived"
+
+    @property
     def mapped(self) -> Mapped:
         """Its scenario.
 
@@ -70,8 +78,8 @@ class PlannedCell:
 
     @property
     def shard_size(self) -> int:
-        """Samples to a shard: a whole number of batches."""
-        return shard_size(self.samples, self.batch_size)
+        """Samples to a shard: a whole number of batches, and a block of data asked in blocks."""
+        return self.data.block or shard_size(self.samples, self.batch_size)
 
     @property
     def limit(self) -> int | None:
@@ -280,12 +288,17 @@ class _Builder:
             return scenario
         return replace(scenario, limit=limit)
 
-    def _batch_size(self, model: ModelInfo, card: DataCard) -> int:
+    def _largest(self, model: ModelInfo, card: DataCard) -> int:
         asked = self.resolved.spec.defaults.batch_size
         if isinstance(asked, int):
             return asked
         known = self.resolved.batch_sizes.get(model.name, {}).get(card.name)
         return known or largest_batch(model.geometry, card.task.modality)
+
+    def _batch_size(self, model: ModelInfo, card: DataCard) -> int:
+        size = self._largest(model, card)
+        # Blocks are powers of two: they hold whole batches, of every model.
+        return min(card.block, 1 << (size.bit_length() - 1)) if card.block else size
 
 
 def _unfit(scenario: Scenario, model: ModelInfo, card: DataCard) -> str:

@@ -78,7 +78,9 @@ def check_requests(resolved: Resolved, plan: Plan, workers: int) -> None:
                 "or ask about fewer samples (--limit)"
             )
         settings = _settings(resolved, entry.model)
-        for limit in ("max_requests", "max_bytes", "requests_per_second"):
+        for limit in (
+            "max_requests", "max_bytes", "max_tokens", "max_cost", "requests_per_second"
+        ):  # fmt: skip
             if workers > 1 and getattr(settings, limit) is not None:
                 raise InputError(
                     f"model {entry.model!r}: remote.{limit}: each worker keeps it for itself, and "
@@ -112,14 +114,14 @@ def _asked_at_most(cell: PlannedCell) -> int:
     scenario = cell.scenario
     if not isinstance(scenario, Mapped) or scenario.most_questions is None:
         return 0
-    return cell.samples * scenario.most_questions
+    return cell.samples * scenario.most_questions + (scenario.most_probed or 0)
 
 
 def _probes(cell: PlannedCell, scenario: Mapped) -> Iterator[int]:
     size = cell.batch_size
     whole = list(_pieces(min(probe_samples(cell.model.geometry), cell.samples), size))
     if scenario.suite != PASS:
-        if type(scenario).probe is not Mapped.probe:
+        if type(scenario).probe is not Mapped.probe and scenario.most_probed is None:
             yield from whole * len(scenario.points)
         return
     # The pass asks again: twice the same, in batches of 1 and 7, and with changes undone.

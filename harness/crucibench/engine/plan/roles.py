@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Rows: TypeAlias = range | NDArray[np.int64]
 
 _DIGEST_BLOCK = 65536
-_BATCH = {Modality.TABLE: 1024, Modality.TEXT: 32, Modality.IMAGE: 256}
+_BATCH = {Modality.TABLE: 4096, Modality.TEXT: 32, Modality.IMAGE: 256}
 _OTHER_BATCH = 32
 _LARGE_IMAGE_BATCH = 64
 _LARGE_IMAGE_PIXELS = 64 * 64
@@ -80,6 +80,10 @@ class SelectedRole:
         picked = np.asarray(rows)
         carried = {key: np.asarray(value[picked]) for key, value in carry.items()}
         return Work(self.batch(rows, adapter.input_spec), self.slice(rows), carried, *keep)
+
+    def probe_rows(self, wanted: int) -> Rows:
+        """Returns at most `wanted` rows, spread over the samples, or over the first block."""
+        return probe_rows(min(len(self), self.evalset.card.block or len(self)), wanted)
 
     def ids_digest(self) -> str:
         """Returns the digest of the selected ids in order, in O(block) memory."""

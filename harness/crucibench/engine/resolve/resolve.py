@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crucibench import registry
 from crucibench.contracts.adapter import Adapter, Sources
 from crucibench.contracts.source import DataSource
-from crucibench.contracts.uri import OF_LANGUAGE_MODELS, URI, parse_uri
+from crucibench.contracts.uri import URI, parse_uri
 from crucibench.engine.resolve.suites import (
     ResolvedSuite,
     ResolvedSuiteData,
@@ -28,18 +28,17 @@ from crucibench.engine.resolve.suites import (
 from crucibench.spec.check import Mistakes, parse_spec, tracks_of
 from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
 from crucibench.spec.suite_files import check_suites, section
+from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, differing_fields, file_digest
 from crucibench.util.untrusted.yaml_text import dump_yaml
 
-if TYPE_CHECKING:
-    from crucibench.store.run import Run
-
 LIVE = "live"
 """The scheme of live objects: they have no address."""
 
-_OF_SERVERS = frozenset({"openai", "answers"})
-"""Schemes by which others address language models."""
+_NO_RESULT = {"timeout", "until_decided"}
+"""A longer timeout changes no result: the run goes on where a shorter one ended it. Of a policy the
+content counts, which is among the digests."""
 
 
 @dataclass(frozen=True)
@@ -185,10 +184,13 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
         for track, config in ((None, entry.config), *entry.by_track.items())
     }
     digests |= check_suites(configs, base, shown, mistakes)
+    if spec.defaults.until_decided is not None:
+        policy = base / spec.defaults.until_decided
+        found = mistakes.attempt("defaults.until_decided", partial(_policy_digest, policy, shown))
+        digests["defaults.until_decided"] = found or {}
     mistakes.report()
     identity = {
-        # A longer timeout changes no result: the run goes on where a shorter one ended it.
-        "spec": filled.model_dump(mode="json", exclude={"defaults": {"timeout"}}),
+        "spec": filled.model_dump(mode="json", exclude={"defaults": _NO_RESULT}),
         "digests": {key: dict(value) for key, value in digests.items()},
         "allow_pickle": overrides.allow_pickle,
         "trust_remote_code": overrides.trust_remote_code,
@@ -198,6 +200,12 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
         overrides.allow_pickle, data_digest(identity)[:12],
         overrides.trust_remote_code, batch_sizes,
     )  # fmt: skip
+
+
+def _policy_digest(policy: Path, shown: Callable[[Path], str]) -> dict[str, str]:
+    if not policy.is_file():
+        raise InputError(f"there is no policy {str(policy)!r}")
+    return {shown(policy): file_digest(policy)}
 
 
 def _unpack_resolved(
@@ -224,7 +232,7 @@ def _model(
         if parsed is None:
             return []
         uri = parsed
-        adapter = mistakes.attempt(f"{path}.uri", lambda: _adapter(uri.scheme))
+        adapter = mistakes.attempt(f"{path}.uri", lambda: registry.adapters().get(uri.scheme))
     if adapter is None:
         return []
     for key in ("headers", "remote"):
@@ -237,18 +245,6 @@ def _model(
         )
         for variant in variants
     ]
-
-
-def _adapter(scheme: str) -> type[Adapter]:
-    """Returns the adapter of a scheme.
-
-    Raises:
-        InputError: if there is none.
-    """
-    found = registry.adapters()
-    if scheme in _OF_SERVERS and scheme not in {entry.name for entry in found.entries()}:
-        raise InputError(f"{scheme}: {OF_LANGUAGE_MODELS}")
-    return found.get(scheme)
 
 
 def _data(

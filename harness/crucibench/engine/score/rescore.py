@@ -8,8 +8,12 @@ from typing import Any
 import pyarrow as pa
 
 from crucibench.contracts.verdict import Status
-from crucibench.engine.plan.cell_files import planned_file, scoring_options, suites_as_data
-from crucibench.engine.plan.identity import comparison_fields
+from crucibench.engine.plan.cell_files import (
+    comparison_fields,
+    planned_file,
+    scoring_options,
+    suites_as_data,
+)
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
 from crucibench.engine.resolve.resolve import Resolved, offline
 from crucibench.engine.score.score import Scorer, finish

@@ -9,9 +9,10 @@ from typing import Any
 from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import CellEvidence, Evidence, ScoringOptions
 from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.records import Records
 from crucibench.contracts.rows import Row
 from crucibench.contracts.verdict import Finding, Status, Verdict, verdict_of
-from crucibench.engine.plan.identity import comparison_key
+from crucibench.engine.plan.cell_files import comparison_key
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.engine.plan.roles import limited
 from crucibench.engine.worker.failures import failed, failed_file
@@ -34,6 +35,7 @@ class Scorer:
         self.options = options
         self._samples: dict[tuple[str, str, int | None], Samples] = {}
         self._recent = RecentRecords()
+        self._passes: dict[str, CellEvidence] = {}
 
     def evidence(self, cell: PlannedCell, files: Mapping[str, CellFile]) -> Evidence:
         """Gathers a cell's evidence; a need that did not end well is absent."""
@@ -87,11 +89,20 @@ class Scorer:
         }  # fmt: skip
 
     def _cell_evidence(self, file: CellFile) -> CellEvidence:
+        """Gathers what a cell left; of the last one or two, with the views that were made of it."""
+        records = self._recent.records(self.run.cell_records(file.cell))
+        kept = self._passes.pop(file.cell, None)
+        if kept is None or kept.records is not records or kept.facts != file.facts:
+            kept = self._made(file, records)
+        self._passes = {**dict([*self._passes.items()][-1:]), file.cell: kept}
+        return kept
+
+    def _made(self, file: CellFile, records: Records) -> CellEvidence:
         return CellEvidence(
             cell=file.cell,
             model=self.run.models[file.model, file.data],
             role=file.role,
-            records=self._recent.records(self.run.cell_records(file.cell)),
+            records=records,
             samples=self._sample_table(file),
             probes=self.run.probes(file.cell, file.probes),
             facts=file.facts,

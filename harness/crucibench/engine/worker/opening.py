@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from crucibench.engine.worker.tasks import MadeData
 from crucibench.spec.check import Mistakes
 from crucibench.spec.models import InputSettings, ModelSpec, RemoteSettings
 from crucibench.store.run import Run
-from crucibench.util.devices import resolve_device
+from crucibench.util.devices import resolve_device, thread_count
 from crucibench.util.doors import StorageError
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.http.limits import Remote
@@ -87,9 +86,7 @@ class Reopened:
         self._listener = listener
         defaults = self.resolved.spec.defaults
         self.device = resolve_device(defaults.device)
-        self.threads = (
-            min(4, os.cpu_count() or 1) if defaults.threads == "auto" else defaults.threads
-        )
+        self.threads = thread_count(defaults.threads)
         self.data: Mapping[str, EvalSet] = {}
         self._models: Models | None = None
 
@@ -171,6 +168,7 @@ def _remote(spec: ModelSpec) -> Remote:
         headers=spec.headers, concurrency=settings.concurrency,
         requests_per_second=settings.requests_per_second, max_requests=settings.max_requests,
         max_bytes=settings.max_bytes, max_seconds=settings.max_seconds, timeout=settings.timeout,
+        max_tokens=settings.max_tokens, max_cost=settings.max_cost,
     )  # fmt: skip
 
 
@@ -250,7 +248,12 @@ def open_resolved(
     Raises:
         InputError: if the main data set can't be opened.
     """
-    from crucibench.data.evalset import ExtendedEvalSet, open_data, open_suite_data
+    from crucibench.data.evalset import (
+        ExtendedEvalSet,
+        InHashOrder,
+        open_data,
+        open_suite_data,
+    )
 
     entry = resolved.data[name]
     opening = DataOpening(
@@ -276,7 +279,14 @@ def open_resolved(
             failed(one.path, error)
     if len(opened) < len(entry.suite_data):
         return None
-    return ExtendedEvalSet(main, opened) if opened else main
+    evalset = ExtendedEvalSet(main, opened) if opened else main
+    defaults = resolved.spec.defaults
+    if defaults.until_decided is None:
+        return evalset
+    if main.card.cluster or not main.card.counts.get("test"):
+        what = "samples come in clusters" if main.card.cluster else "there is no role test"
+        raise InputError(f"until_decided: {what}, so that there is no order to ask them in")
+    return InHashOrder(evalset, defaults.seed)
 
 
 class _ReadOnce(DataSource):

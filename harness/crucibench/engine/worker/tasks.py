@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never
 
 if TYPE_CHECKING:
     from crucibench.contracts.data import DataCard
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from crucibench.engine.fixed_probe import ProbeAnswer
     from crucibench.engine.plan.plan import PlannedCell
     from crucibench.engine.resolve.resolve import Resolved
+    from crucibench.store.cells import CellFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,23 +141,41 @@ class DataTask:
     data: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class AsideTask:
+    """Do what no user's code has part in.
+
+    Attributes:
+        work: a function of a module, called with the setup and what is given.
+        given: what it is given.
+    """
+
+    work: Callable[..., Scored]
+    given: tuple[Any, ...]
+
+
 TimedTask: TypeAlias = LeaseTask | OpenTask | RoundTask | CloseTask
 """Part of a cohort: the machine does nothing else meanwhile."""
 
-Task: TypeAlias = FactsTask | DataTask | InspectTask | ProbeTask | ShardTask | TimedTask
+Task: TypeAlias = FactsTask | DataTask | InspectTask | ProbeTask | ShardTask | AsideTask | TimedTask
 
 
 def owner_of(task: Task) -> str:
-    """Returns whose process does a task: a model's or a data set's; "" if user code has no part."""
+    """Returns whose process does a task: a model's or a data set's; "" if user code has no part.
+
+    A model is timed in a process that does nothing else, and hands memory out as any other does.
+    """
     match task:
-        case FactsTask() | LeaseTask():
+        case FactsTask() | LeaseTask() | AsideTask():
             return ""
         case DataTask():
             return f"data {task.data}"
         case InspectTask():
             return f"model {task.model}"
-        case ProbeTask() | ShardTask() | OpenTask() | RoundTask() | CloseTask():
+        case ProbeTask() | ShardTask():
             return f"model {task.cell.model.name}"
+        case OpenTask() | RoundTask() | CloseTask():
+            return f"timing {task.cell.model.name}"
         case _:
             assert_never(task)
 
@@ -315,6 +334,19 @@ class RoundDone:
     last: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A cell is scored.
+
+    Attributes:
+        file: its file, with its verdict.
+        rows: its metric rows.
+    """
+
+    file: CellFile
+    rows: list[dict[str, Any]]
+
+
 Kind: TypeAlias = Literal[
     "input", "unavailable", "error", "model-changed", "storage", "timeout", "worker", "worn"
 ]
@@ -368,9 +400,10 @@ Message: TypeAlias = (
     | MadeData
     | Opened
     | RoundDone
+    | Scored
     | Failed
     | Gone
 )
 
-FINAL = (WorkerFacts, Done, Inspected, MadeData, Opened, RoundDone, Failed, Gone)
+FINAL = (WorkerFacts, Done, Inspected, MadeData, Opened, RoundDone, Scored, Failed, Gone)
 """After one of these the worker waits for its next task."""

@@ -24,7 +24,7 @@ from crucibench.contracts.scenario import MapContext, TimedContext
 from crucibench.contracts.source import RawData
 from crucibench.engine.fixed_probe import ask_probe
 from crucibench.engine.plan.plan import PlannedCell
-from crucibench.engine.plan.roles import SelectedRole, batches, map_context, probe_rows
+from crucibench.engine.plan.roles import SelectedRole, batches, map_context
 from crucibench.engine.worker import selection
 from crucibench.engine.worker.cold_start import fresh_start
 from crucibench.engine.worker.environment import worker_facts
@@ -35,6 +35,7 @@ from crucibench.engine.worker.opening import Models, open_resolved, unexpected
 from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import (
     Advanced,
+    AsideTask,
     Began,
     CloseTask,
     DataTask,
@@ -68,7 +69,7 @@ from crucibench.util.devices import set_threads
 from crucibench.util.draws import Draws
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.hashing import file_digest
-from crucibench.util.memory import free_memory, is_out_of_memory
+from crucibench.util.memory import free_memory, is_out_of_memory, keep_freed_memory
 from crucibench.util.outside import Outside
 from crucibench.util.reads import Reads
 
@@ -110,6 +111,9 @@ class Worker:
         """Does a task; what it raises becomes its last message."""
         self._tasks += bool(owner_of(task))  # what has none leaves nothing behind
         yield Began()
+        isolated = self._watch is None
+        if isolated and isinstance(task, ProbeTask | ShardTask):
+            keep_freed_memory()
         try:
             for message in self._messages(task):
                 if isinstance(message, Done) and self._watch is not None:
@@ -118,7 +122,6 @@ class Worker:
                     yield message
         except (Exception, SystemExit) as error:
             worn = self._worn and is_out_of_memory(error)
-            isolated = self._watch is None
             yield Failed("worn", str(error)) if worn else failed(error, isolated=isolated)
 
     def _messages(self, task: Task) -> Iterator[Message]:
@@ -133,6 +136,8 @@ class Worker:
                 yield from self._shard(task)
             case DataTask():
                 yield self._make_data(task)
+            case AsideTask():
+                yield task.work(self._setup, *task.given)
             case LeaseTask():
                 yield from self._take_lease(task)
             case OpenTask():
@@ -259,7 +264,7 @@ class Worker:
             try:
                 if cell.model.fingerprint is None:
                     tables[SAME_MODEL] = to_table(repeated(*self._same_answers(cell, context)))
-                rows = probe_rows(len(role), probe_samples(cell.model.geometry))
+                rows = role.probe_rows(probe_samples(cell.model.geometry))
                 work = role.work(rows, {}, adapter)
                 found = cell.mapped.probe(work, context)
                 break
@@ -337,7 +342,7 @@ class Worker:
         """Returns the batch by which a model without a fingerprint is known, and who asks it."""
         role = self._role(cell)
         adapter = context.adapter
-        batch = role.batch(probe_rows(len(role), SAMPLES), adapter.input_spec)
+        batch = role.batch(role.probe_rows(SAMPLES), adapter.input_spec)
         best = replace(context, outputs=best_answer(adapter.task, cell.model))
         return batch, partial(answers, batch, best)
 

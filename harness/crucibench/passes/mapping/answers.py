@@ -28,7 +28,7 @@ from crucibench.passes.mapping.explanation import (
 )
 from crucibench.stats import delong, mcnemar_exact
 from crucibench.tasks.classification.view import ClassView
-from crucibench.util.halves import Halves
+from crucibench.util.ids import Halves
 
 _MOST_CLASSES = 2000
 _RATIO = 2.0

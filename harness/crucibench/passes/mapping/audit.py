@@ -36,7 +36,7 @@ def _of_classes(evidence: Evidence, scenario: Scenario) -> Findings:
     )
     from crucibench.passes.mapping.undone import input_explanations
     from crucibench.stats import mcnemar_exact
-    from crucibench.util.halves import Halves
+    from crucibench.util.ids import Halves
 
     view = evidence.task.definition.view(evidence.own, evidence.task)
     halves = Halves(evidence.options.seed, f"{scenario.stream}/class-order")

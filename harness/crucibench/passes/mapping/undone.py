@@ -9,6 +9,7 @@ the better one. Columns are exchanged only where it reads both.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from itertools import combinations, islice
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ _ALL_AT_MOST = 16
 """More changes than these are tried on some samples first."""
 _SOME = 64
 _BEST = 12
+_TOGETHER = 16
 _MOST_COLUMNS = 60
 _MOST_PAIRS = 400
 _IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -289,9 +291,35 @@ def _most_promising(found: list[Change], work: Work, context: MapContext) -> lis
     """Returns those changes that do best on some samples, in the order in which they came."""
     rows = range(0, len(work.batch), -(-len(work.batch) // _SOME))
     some, targets = work.batch.take(rows), work.samples.targets[list(rows)]
-    scored = []
-    for at, change in enumerate(found):
-        after = _undone(change, some, context)
-        if after is not None:
-            scored.append((-_quality(after, targets, context.adapter.task), at))
+    after = _all_undone(found, some, context)
+    scored = [(-_quality(after[at], targets, context.adapter.task), at) for at in after]
     return [found[at] for at in sorted(at for _, at in sorted(scored)[:_BEST])]
+
+
+def _all_undone(found: list[Change], batch: Batch, context: MapContext) -> dict[int, NDArray[Any]]:
+    """Returns by position the predictions with each change undone that the model does not refuse.
+
+    Only tables are changed in so many ways. Those of equal types are asked together: what a model
+    needs to begin with a table is often more than what it needs for the rows.
+    """
+    import pandas as pd
+
+    alike: dict[Any, dict[int, Any]] = {}
+    for at, change in enumerate(found):
+        with contextlib.suppress(Exception):
+            frame = change.undo(batch.inputs)
+            alike.setdefault(tuple(frame.dtypes), {})[at] = frame
+    after: dict[int, NDArray[Any]] = {}
+    for frames in alike.values():
+        for start in range(0, len(frames), _TOGETHER):
+            places = list(frames)[start : start + _TOGETHER]
+            one = pd.concat([frames[at] for at in places], ignore_index=True)
+            many = batch.take(list(range(len(batch))) * len(places)).with_inputs(one)
+            answer = _tried(_ask, many, context)
+            if answer is not None:
+                after |= zip(places, np.split(answer, len(places)), strict=True)
+                continue
+            for at in places:
+                if (alone := _tried(_ask, batch.with_inputs(frames[at]), context)) is not None:
+                    after[at] = alone
+    return after

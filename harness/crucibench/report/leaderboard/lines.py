@@ -6,19 +6,17 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from crucibench.comparing.recipes import RecipeRow, recipe_rows
+from crucibench.contracts.data import DataCard
 from crucibench.contracts.rows import RECIPE, MetricRow
 from crucibench.contracts.verdict import Verdict
 from crucibench.report.leaderboard.model import About, Column, Line, Retired, Spread
 from crucibench.report.numbers import names_in_order
+from crucibench.spec.notes import RowNote
+from crucibench.store.run import Run
 from crucibench.util.hashing import data_digest, differing_fields
-
-if TYPE_CHECKING:
-    from crucibench.contracts.data import DataCard
-    from crucibench.spec.notes import RowNote
-    from crucibench.store.run import Run
 
 FIELDS = ("authors", "paper", "licence", "trained_on")
 """Fields of a model's card that stand on its row."""
@@ -317,6 +315,7 @@ def spreads_of(
                     deviation=statistics.stdev(values), lowest=min(values), highest=max(values),
                     half_width=statistics.fmean(halves) if halves else None,
                     interval=None if recipe is None else recipe.row.interval,
+                    training=recipe.parts.training if recipe and recipe.parts else 0.0,
                 )
             )  # fmt: skip
     return tuple(spreads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 from crucibench.contracts.rows import MetricRow
@@ -178,6 +179,7 @@ class Spread(NamedTuple):
         half_width: the mean half-width of their own intervals, which cover samples; None without.
         interval: of the recipe, for other trainings and other samples; None where all these models
             are not the trainings of one run.
+        training: the variance between trainings, without what samples add; 0 where not known.
     """
 
     group: str
@@ -189,6 +191,7 @@ class Spread(NamedTuple):
     highest: float
     half_width: float | None
     interval: tuple[float, float] | None = None
+    training: float = 0.0
 
 
 class Span(NamedTuple):
@@ -284,13 +287,8 @@ class Board:
     @property
     def axes(self) -> list[tuple[str, int]]:
         """The axes of the columns, in order, each with how many stand under it."""
-        spans: list[tuple[str, int]] = []
-        for column in self.columns:
-            if spans and spans[-1][0] == column.axis:
-                spans[-1] = (column.axis, spans[-1][1] + 1)
-            else:
-                spans.append((column.axis, 1))
-        return spans
+        found = groupby(self.columns, key=lambda column: column.axis)
+        return [(axis, len(list(columns))) for axis, columns in found]
 
     def numbers(self) -> list[MetricRow]:
         """Returns all joined numbers, line by line."""

@@ -7,11 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.comparing.columns import LineUp
+from crucibench.comparing.standing import LinedUp
 from crucibench.contracts.rows import parse_address
 from crucibench.contracts.verdict import Verdict
 from crucibench.report.leaderboard.model import (
@@ -25,11 +27,8 @@ from crucibench.report.leaderboard.model import (
     Standing,
 )
 from crucibench.stats import mean_ranks, rank_sets
-
-if TYPE_CHECKING:
-    from crucibench.comparing.columns import LineUp
-    from crucibench.comparing.standing import LinedUp
-    from crucibench.store.run import Run
+from crucibench.stats.rank_sets import of_next_trainings
+from crucibench.store.run import Run
 
 LEVEL = 0.95
 _REPLICATES = 1000
@@ -156,7 +155,8 @@ def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up:
     """Ranks the models of a board in each column, and over all of them.
 
     A pair of models is compared by a paired test over the same samples, corrected for all pairs
-    of the column (`stats.rank_sets`).
+    of the column (`stats.rank_sets`). Ranks of models whose recipe was trained several times are
+    those of its next training.
 
     Args:
         board: the board.
@@ -187,7 +187,7 @@ def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up:
     settings = ResamplingSettings(replicates=_REPLICATES, stream="ranks")
     drawn = [None] * len(ranked) if why else joint_replicates(lined, settings)
     tested = {
-        one.column.place: pair_p_values(one.lined, replicates)
+        one.column.place: _with_training(one, pair_p_values(one.lined, replicates), board)
         for one, replicates in zip(ranked, drawn, strict=True)
     }
     spans = {one.column.place: _spans(one, tested[one.column.place]) for one in ranked}
@@ -225,6 +225,17 @@ def _lined_up(
     if not np.isfinite(lined.values()).all():
         raise RefusedError("it is undefined for a model")
     return _Ranked(column, lines, lined, SIGNS[column.metric.direction])
+
+
+def _with_training(
+    one: _Ranked, p_values: NDArray[np.float64], board: Board
+) -> NDArray[np.float64]:
+    """Returns p-values that hold for other seeds, of the models whose recipe shows its spread."""
+    spreads = {spread.group: spread for spread in board.spreads if spread.column == one.column}
+    known = [spreads.get(line.about.group) for line in one.lines]
+    variances = np.array([0.0 if spread is None else spread.training for spread in known])
+    degrees = np.array([1.0 if spread is None else spread.seeds - 1.0 for spread in known])
+    return of_next_trainings(one.lined.values(), p_values, variances, degrees, len(one.lined.ids))
 
 
 def _spans(one: _Ranked, p_values: NDArray[np.float64]) -> dict[str, Span]:

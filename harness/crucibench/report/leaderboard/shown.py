@@ -67,13 +67,11 @@ class ShownBoard:
         writing: how numbers are written.
         sorting: how it is sorted; "" without columns.
         naming: why labels have a run beside the name; "" where they don't.
-        tables: models over all ranked columns, training seeds, model cards.
-        apart_table: the numbers that could not be joined.
-        apart: the same as sentences, in parts: what, the number, why.
+        tables: models over all ranked columns, training seeds, model cards, and the numbers that
+            could not be joined.
         rank_notes: how ranks are to be read, and why some are missing.
         row_notes: what the marks on rows mean.
         footnotes: a sentence for each mark and each dash.
-        left_out: sentences on columns that can't be read.
         baselines: trivial predictors: name, and a number a column.
     """
 
@@ -85,13 +83,10 @@ class ShownBoard:
     writing: str
     sorting: str
     naming: str
-    tables: tuple[TextTable, TextTable, TextTable]
-    apart_table: TextTable
-    apart: Sequence[tuple[str, str, str]]
+    tables: tuple[TextTable, TextTable, TextTable, TextTable]
     rank_notes: list[str]
     row_notes: list[str]
     footnotes: Sequence[str]
-    left_out: Sequence[str]
     baselines: Sequence[tuple[str, Sequence[ShownNumber]]] = ()
 
 
@@ -134,19 +129,19 @@ def shown_board(
         writing=writing(board),
         sorting=sorting(board),
         naming=_naming(board),
-        tables=(_standings(board), _seeds(board), _cards(board)),
-        apart_table=TextTable(
-            "Not comparable with the others of its column (†)",
-            ("model", "metric", "value", "why"),
-            [(one.label, one.column.title, one.shown.text, one.reason) for one in board.apart],
+        tables=(
+            _standings(board),
+            _seeds(board),
+            _cards(board),
+            TextTable(
+                "Not comparable with the others of its column (†)",
+                ("model", "metric", "value", "why"),
+                [(one.label, one.column.title, one.shown.text, one.reason) for one in board.apart],
+            ),
         ),
-        apart=[
-            (f"{one.label}, {one.column.title}", one.shown.text, one.reason) for one in board.apart
-        ],
         rank_notes=_notes_on_ranks(board),
         row_notes=_notes_on_rows(board),
         footnotes=_footnotes(board),
-        left_out=board.left_out,
     )  # fmt: skip
 
 

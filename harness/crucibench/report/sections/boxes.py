@@ -5,7 +5,7 @@ from __future__ import annotations
 from crucibench.contracts.section import Block, Section
 from crucibench.contracts.task import Modality
 from crucibench.report.page import Gallery, ShownSample, Version
-from crucibench.report.sections.evidence import PageEvidence, PageSection
+from crucibench.report.sections import PageEvidence, PageSection
 from crucibench.report.sections.gallery import picture, within_room
 from crucibench.util.text import shorten, visible
 

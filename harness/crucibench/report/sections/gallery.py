@@ -18,7 +18,7 @@ from crucibench.contracts.section import Block, Section
 from crucibench.contracts.task import Modality, Task
 from crucibench.report.format import counted, show_plain
 from crucibench.report.page import Gallery, Picture, Piece, ShownSample, Version
-from crucibench.report.sections.evidence import PageEvidence, PageSection
+from crucibench.report.sections import PageEvidence, PageSection
 from crucibench.util.text import shorten, visible
 from crucibench.util.untrusted.json_text import parse_json
 

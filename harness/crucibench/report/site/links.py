@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from crucibench.contracts.data import DataCard
 from crucibench.contracts.rows import MetricRow
+from crucibench.store.run import Run
 from crucibench.store.seal import MARK, Seal
 from crucibench.util.hashing import data_digest
-
-if TYPE_CHECKING:
-    from crucibench.contracts.data import DataCard
-    from crucibench.store.run import Run
 
 _DIGITS = 16
 

@@ -102,10 +102,6 @@ class Classification(TaskKind):
         """Returns ``scores`` where the model gives them, else ``labels``."""
         return "scores" if "scores" in capabilities else "labels"
 
-    def from_array(self, array: NDArray[Any]) -> Answer:
-        """Returns scores."""
-        return Answer(scores=array)
-
     def prediction(self, answer: Answer) -> NDArray[np.int32]:
         """Returns class indices, int32: the first of the highest scores."""
         if answer.scores is None:

@@ -152,14 +152,6 @@ class Detection(TaskKind):
         """Returns ``boxes``, with which labels and scores come."""
         return "boxes"
 
-    def from_array(self, array: NDArray[Any]) -> Answer:
-        """Refuses: one array holds no lists.
-
-        Raises:
-            OutputError: always.
-        """
-        raise OutputError("expected one dict a sample of boxes, labels and scores, got one array")
-
     def prediction(self, answer: Answer) -> Lists:
         """Returns class and score of each box, (m, 2)."""
         _, labels, scores = self._parts(answer)

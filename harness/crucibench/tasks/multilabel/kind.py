@@ -160,10 +160,6 @@ class MultiLabel(TaskKind):
         """Returns ``scores``."""
         return "scores"
 
-    def from_array(self, array: NDArray[Any]) -> Answer:
-        """Returns scores."""
-        return Answer(scores=array)
-
     def prediction(self, answer: Answer) -> NDArray[np.int32]:
         """Returns the label of the highest score, int32: the others depend on the threshold."""
         return np.asarray(answer["scores"].argmax(axis=1), dtype=np.int32)

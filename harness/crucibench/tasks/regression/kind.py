@@ -85,12 +85,6 @@ class Regression(TaskKind):
         """Returns ``values``."""
         return "values"
 
-    def from_array(self, array: NDArray[Any]) -> Answer:
-        """Returns numbers, of a column of them as well."""
-        return Answer(
-            values=array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
-        )
-
     def prediction(self, answer: Answer) -> NDArray[np.float64]:
         """Returns the values, float64."""
         return answer["values"].astype(np.float64)

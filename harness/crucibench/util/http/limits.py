@@ -26,6 +26,8 @@ class Remote:
         max_requests: in one run; None for no limit.
         max_bytes: sent and received in one run; None for no limit.
         max_seconds: from the first request of a run to the last; None for no limit.
+        max_tokens: of prompts and answers in one run; None for no limit.
+        max_cost: money in one run, in the unit of the model's prices; None for no limit.
         timeout: seconds that a request may take.
     """
 
@@ -35,6 +37,8 @@ class Remote:
     max_requests: int | None = None
     max_bytes: int | None = None
     max_seconds: float | None = None
+    max_tokens: int | None = None
+    max_cost: float | None = None
     timeout: float = 60.0
 
 
@@ -79,6 +83,8 @@ class RequestBudget:
         self._began: float | None = None
         self.sent = 0
         self.bytes = 0
+        self.tokens = 0
+        self.cost = 0.0
 
     def take(self, clock: WaitingClock, stop: threading.Event, *, counted: bool) -> None:
         """Waits until a request may be sent.
@@ -126,6 +132,26 @@ class RequestBudget:
                     f"remote.max_bytes: {most:,} bytes have been sent and received, as many as it "
                     "allows: nothing more is asked"
                 )
+
+    def use(self, tokens: int, cost: float) -> None:
+        """Counts tokens and money that an answer took.
+
+        Raises:
+            LimitError: if these were more than are allowed.
+        """
+        remote = self._remote
+        with self._lock:
+            self.tokens += tokens
+            self.cost += cost
+            for name, used, most in (
+                ("max_tokens", self.tokens, remote.max_tokens),
+                ("max_cost", self.cost, remote.max_cost),
+            ):
+                if most is not None and used > most:
+                    raise LimitError(
+                        f"remote.{name}: {used:,.10g} have been used, {most:,.10g} are allowed: "
+                        "nothing more is asked"
+                    )
 
 
 _budgets: OrderedDict[tuple[str, int], tuple[Remote, RequestBudget]] = OrderedDict()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crucibench.util.text import first_line
 from crucibench.util.untrusted.archive import ZipReader
-from crucibench.util.untrusted.refusal import RefusedError
+from crucibench.util.untrusted.content import RefusedError
 
 _NPY = ".npy"
 _VERSIONS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from crucibench.util.text import first_line
-from crucibench.util.untrusted.refusal import RefusedError
+from crucibench.util.untrusted.content import RefusedError
 
 COLUMNS_AT_MOST = 100_000
 HEADER_AT_MOST = 8 << 20

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from crucibench.util.text import first_line
 from crucibench.util.untrusted.archive import require_ratio
-from crucibench.util.untrusted.refusal import RefusedError
+from crucibench.util.untrusted.content import RefusedError
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from crucibench.util.text import first_line
 from crucibench.util.untrusted.archive import require_ratio
-from crucibench.util.untrusted.refusal import RefusedError
+from crucibench.util.untrusted.content import RefusedError
 
 _ROWS = 65_536
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from crucibench.util.untrusted.content import read_content
-from crucibench.util.untrusted.refusal import RefusedError
+from crucibench.util.untrusted.content import RefusedError, read_content
 
 _AT_MOST = 4 << 20
 """Bytes: an image's annotations have a few KiB."""

@@ -15,9 +15,8 @@ from typing import Any
 
 import yaml
 
-from crucibench.util.untrusted.content import read_text
-from crucibench.util.untrusted.documents import DEPTH_AT_MOST, VALUES_AT_MOST, whole_number
-from crucibench.util.untrusted.refusal import RefusedError
+from crucibench.util.untrusted.content import RefusedError, read_text
+from crucibench.util.untrusted.json_text import DEPTH_AT_MOST, VALUES_AT_MOST, whole_number
 
 _TAG = "tag:yaml.org,2002:"
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")

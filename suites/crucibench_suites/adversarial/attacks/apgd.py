@@ -179,6 +179,7 @@ class _Ascent:
                     previous, check = step, next(due, 0)
             self._retire(right, forwards, backwards)
         found.cost(self._rows, forwards=forwards, backwards=backwards)
+        found.reached[self._rows] = self._best_x
 
     def _move(self, share: float) -> None:
         x, old, size = self._x, self._old, by_sample(self._size)

@@ -119,6 +119,9 @@ def onto_hyperplane(
         gap: b - w.x, shape (m,).
         norm: which norm is least.
     """
+    # In units of the steepest pixel, so that the scale of logits makes no pixel flat.
+    size = w.abs().amax(1, keepdim=True).clamp(min=1e-30)
+    w, gap = w / size, gap / size[:, 0]
     steep = w.abs()
     direction = w.sign() * torch.where(gap < 0, -1.0, 1.0)[:, None]
     flat = steep < _TINY

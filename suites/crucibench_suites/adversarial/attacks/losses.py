@@ -26,8 +26,10 @@ def log_odds(
     logits: torch.Tensor, y: torch.Tensor, target: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Returns the log-odds against the true class, shape (m,): see the module."""
-    own = logits.gather(1, y[:, None])[:, 0]
-    return logits.scatter(1, y[:, None], -torch.inf).logsumexp(1) - own
+    # In float64: of logits of 1e-6 float32 would resolve nothing beside the others' log K.
+    exact = logits.double()
+    own = exact.gather(1, y[:, None])[:, 0]
+    return exact.scatter(1, y[:, None], -torch.inf).logsumexp(1) - own
 
 
 def ce(logits: torch.Tensor, y: torch.Tensor, target: torch.Tensor | None = None) -> torch.Tensor:

@@ -57,6 +57,7 @@ class Found:
 
     Attributes:
         adversarial: shape (m, C, H, W); the clean input where nothing was found.
+        reached: where the last run of an ascent that found nothing came to, likewise.
         broken: whether there is an example, shape (m,), bool.
         forwards: passes of each sample through the model, shape (m,).
         backwards: gradients of each sample.
@@ -65,6 +66,7 @@ class Found:
 
     def __init__(self, points: ImagePoints) -> None:
         self.adversarial = points.x.clone()
+        self.reached = points.x.clone()
         self.broken = torch.zeros(len(points), dtype=torch.bool, device=points.x.device)
         self.forwards: NDArray[np.int64] = np.zeros(len(points), dtype=np.int64)
         self.backwards: NDArray[np.int64] = np.zeros(len(points), dtype=np.int64)
@@ -159,14 +161,21 @@ class ModuleOracle:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns logits (m, K), losses (m,) and the losses' gradient by `x`.
 
-        A gradient that is not finite is taken as 0: an attack goes on from what is left.
+        A gradient that is missing or not finite is taken as 0: an attack goes on from what is left.
         """
         asked = x.detach().requires_grad_()
         with torch.enable_grad():
-            logits = self._ask(asked)
-            losses = loss(logits)
-            (gradient,) = torch.autograd.grad(losses.sum(), asked)
+            logits, scores = self.scored(asked)
+            losses = loss(scores)
+            gradient = torch.zeros_like(x)
+            if losses.requires_grad:
+                (gradient,) = torch.autograd.grad(losses.sum(), asked, materialize_grads=True)
         return logits.detach(), losses.detach(), torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
+
+    def scored(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns logits (m, K), and what losses are made of: the same."""
+        logits = self._ask(x)
+        return logits, logits
 
     def normal(self, points: ImagePoints, step: str) -> torch.Tensor:
         """Returns standard normal numbers of the shape of ``points.x``."""

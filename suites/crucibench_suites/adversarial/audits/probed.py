@@ -14,6 +14,7 @@ from crucibench.contracts.audit import Audit, Find
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
+from crucibench_suites.adversarial.audits.second import weighed
 from crucibench_suites.adversarial.probing.choosing import (
     NEAR_DRAWS,
     NOISE_DRAWS,
@@ -72,16 +73,13 @@ _NOISE = {"": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
 
 _GRADIENT_NOISE = 5e-2
 
-SATURATED = 100.0
-"""A lead over the next class from which the gradient of cross-entropy is 0 in float32."""
-
 _ALIKE, _DISTINCT = 0.5, 0.05
 """Shares of perturbed images that are answered alike, and of images as they are."""
 
 
-def is_random(probed: Probed, evidence: Evidence) -> bool:
+def is_random(probed: Probed, variant: str) -> bool:
     """Whether the same images, asked twice, get other answers or other gradients."""
-    noise = _NOISE.get(evidence.own.model.variant, _NOISE[""])
+    noise = _NOISE.get(variant, _NOISE[""])
     answers = int((probed["answer_apart"] > noise).sum())
     gradients = int((probed["gradient_apart"] > _GRADIENT_NOISE).sum())
     return beyond(max(answers, gradients), len(probed), 0.0)
@@ -105,17 +103,6 @@ def audit_answers(probed: Probed, *, random: bool, eot: int) -> Findings:
         found.append(
             Finding(code="random-under-attack", severity=severity, message=message, evidence=apart)
         )
-    lead = float(np.median(probed["lead"]))
-    if lead > SATURATED:
-        found.append(
-            finding(
-                "saturated-logits",
-                f"the first class leads by {lead:.4g} logits (median of {n} samples): beyond "
-                f"{SATURATED:g} float32 has no gradient of cross-entropy, so that robustness to "
-                "attacks that rely on it would mean nothing",
-                {"median_lead": lead, "samples": n},
-            )
-        )
     simplex = float(probed["simplex"].mean())
     if simplex > 0.99 and len(np.unique(probed["first_logit_0"])) > 1:
         found.append(
@@ -128,6 +115,17 @@ def audit_answers(probed: Probed, *, random: bool, eot: int) -> Findings:
             )
         )
     found += _alike(probed)
+    abstained = int(((probed["abstains"] > 0) | (probed["late_abstains"] > 0)).sum())
+    if beyond(abstained, n, _MISSING):
+        found.append(
+            finding(
+                "abstains-under-attack",
+                f"of {abstained} of {n} samples the model gives all classes one score, as they are "
+                "or near them: it abstains, and what it abstains from counts as the first class. "
+                "Robust accuracy takes that as wrong but for samples of this class",
+                {"samples": n, "abstained": abstained},
+            )
+        )
     if bool(probed["inner_gradients"].any()):
         found.append(
             finding(
@@ -182,7 +180,8 @@ _LEAST, _MOST = 0.5, 2.0
 _LEAST_LATER = 0.3
 """The same, at one and at four grey levels: there honest losses bend."""
 
-_UNEXPLAINED = 0.9
+_UNEXPLAINED = 0.03
+"""The share of changes in random directions that the gradient leaves open."""
 
 
 def audit_gradients(probed: Probed) -> Findings:
@@ -272,7 +271,31 @@ def audit_differences(probed: Probed) -> Findings:
                 {"samples": n, "ratio": ratio, **later},
             )
         )
-    return found or _random_directions(probed)
+    return found or _random_directions(probed) or _late_directions(probed)
+
+
+def _late_directions(probed: Probed) -> Findings:
+    expected, seen = probed["late_expected"], probed["late_seen"]
+    told = np.isfinite(seen).any(axis=1)
+    n = int(told.sum())
+    if n < _FEWEST:
+        return []
+    missed = np.nansum((seen[told] - expected[told]) ** 2, axis=1)
+    with np.errstate(divide="ignore"):
+        shares = missed / np.nansum(seen[told] ** 2, axis=1)
+    unexplained = float(np.median(shares))
+    worse = int((shares > 1).sum())
+    if unexplained <= _UNEXPLAINED and not beyond(worse, n, _MISSING):
+        return []
+    return [
+        finding(
+            "gradient-fails-on-the-way",
+            "where an attack ended, the gradient says little of how the loss changes around there: "
+            f"it leaves {100 * min(unexplained, 1.0):.0f} % open (median of {n} samples), and is "
+            f"worse than none for {worse}",
+            {"samples": n, "unexplained": unexplained, "worse": worse},
+        )
+    ]
 
 
 def _random_directions(probed: Probed) -> Findings:
@@ -391,13 +414,47 @@ def audit_steps(probed: Probed, threat: ThreatModel) -> Findings:
     ]
 
 
-def _of_probes(find: Callable[[Probed, Evidence, Any], Findings]) -> Find:
+def _answers(probed: Probed, random: bool, threat: ThreatModel) -> Findings:
+    return audit_answers(probed, random=random, eot=threat.eot)
+
+
+def _gradients(probed: Probed, random: bool, threat: ThreatModel) -> Findings:
+    return audit_gradients(probed)
+
+
+def _stronger(probed: Probed, random: bool, threat: ThreatModel) -> Findings:
+    return audit_stronger(probed)
+
+
+# What a random model does can't be told from what its gradients say.
+def _differences(probed: Probed, random: bool, threat: ThreatModel) -> Findings:
+    return [] if random else audit_differences(probed)
+
+
+def _steps(probed: Probed, random: bool, threat: ThreatModel) -> Findings:
+    return [] if random else audit_steps(probed, threat)
+
+
+_CHECKS = (_answers, _gradients, _stronger, _differences, _steps)
+
+
+def causes(probed: Probed, variant: str, threat: ThreatModel) -> Findings:
+    """Returns all that probes say against the attacks: causes for a second opinion."""
+    random = is_random(probed, variant)
+    return [one for check in _CHECKS for one in check(probed, random, threat)]
+
+
+def _of_probes(check: Callable[[Probed, bool, ThreatModel], Findings]) -> Find:
     """Returns an audit's function that finds nothing where there are no probe records."""
-    return lambda evidence, scenario: (
-        []
-        if (probed := evidence.once("probed", lambda: Probed.of(evidence))) is None
-        else find(probed, evidence, scenario)
-    )
+
+    def find(evidence: Evidence, scenario: Any) -> Findings:
+        probed = evidence.once("probed", lambda: Probed.of(evidence))
+        if probed is None:
+            return []
+        random = is_random(probed, evidence.own.model.variant)
+        return weighed(check(probed, random, scenario.threat), evidence, scenario)
+
+    return find
 
 
 _KNOWN = "crucibench_suites.adversarial.known_answers:"
@@ -405,47 +462,34 @@ _KNOWN = "crucibench_suites.adversarial.known_answers:"
 ANSWERS = Audit(
     name="answers-under-attack",
     description="Does the model answer in a way that misleads attacks?",
-    function=_of_probes(
-        lambda probed, evidence, scenario: audit_answers(
-            probed, random=is_random(probed, evidence), eot=scenario.threat.eot
-        )
-    ),
+    function=_of_probes(_answers),
     known_answer=_KNOWN + "ANSWERS",
 )
 
 GRADIENTS = Audit(
     name="attack-gradients",
     description="Are gradients zero, not finite, or too small to lead anywhere?",
-    function=_of_probes(lambda probed, evidence, scenario: audit_gradients(probed)),
+    function=_of_probes(_gradients),
     known_answer=_KNOWN + "GRADIENTS",
 )
 
 STRONGER = Audit(
     name="stronger-attacks",
     description="Does something simpler, or without bounds, do better or worse than it should?",
-    function=_of_probes(lambda probed, evidence, scenario: audit_stronger(probed)),
+    function=_of_probes(_stronger),
     known_answer=_KNOWN + "STRONGER",
 )
 
-# What a random model does can't be told from what its gradients say.
 DIFFERENCES = Audit(
     name="gradient-differences",
     description="Does the loss change as its gradient says?",
-    function=_of_probes(
-        lambda probed, evidence, scenario: (
-            [] if is_random(probed, evidence) else audit_differences(probed)
-        )
-    ),
+    function=_of_probes(_differences),
     known_answer=_KNOWN + "DIFFERENCES",
 )
 
 STEPS = Audit(
     name="more-steps",
     description="Do twice the steps break more samples?",
-    function=_of_probes(
-        lambda probed, evidence, scenario: (
-            [] if is_random(probed, evidence) else audit_steps(probed, scenario.threat)
-        )
-    ),
+    function=_of_probes(_steps),
     known_answer=_KNOWN + "STEPS",
 )

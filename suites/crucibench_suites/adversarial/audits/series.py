@@ -14,6 +14,7 @@ from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench_suites.adversarial.audits.probed import beyond, finding
+from crucibench_suites.adversarial.audits.second import weighed
 from crucibench_suites.adversarial.protocol import SELF_TEST
 from crucibench_suites.adversarial.scoring import Series, read_outcomes
 
@@ -211,7 +212,14 @@ SUPPLIED = Audit(
 SERIES = Audit(
     name="attack-records",
     description="Did Square break what gradients missed, and did the examples hold?",
-    function=where_recorded(lambda evidence, scenario: audit_series(evidence, scenario.series)),
+    function=where_recorded(
+        lambda evidence, scenario: weighed(
+            audit_series(evidence, scenario.series),
+            evidence,
+            scenario,
+            kept={"unconfirmed-examples"},
+        )
+    ),
     known_answer=_KNOWN + "SERIES",
 )
 

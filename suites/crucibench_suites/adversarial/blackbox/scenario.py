@@ -15,7 +15,7 @@ from crucibench_suites.adversarial.threat import ThreatModel
 CROSS_CHECK = "hopskipjump"
 """On labels: what an attack on scores should be no weaker than."""
 
-BlackBoxAttack = Literal["square", "hopskipjump", "boundary"]
+BlackBoxAttack = Literal["square", "hopskipjump", "restore", "boundary"]
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 

@@ -36,13 +36,7 @@ def choose(
         level: how many radii of the grid each withstands, as far as is known.
         earlier: the records of the attacks.
     """
-    spent = sum(
-        int(records.array(name).sum())
-        for records in earlier
-        if len(records)
-        for name in ("forwards", "backwards")
-    )
-    budget = int(SHARE * spent) if threat.eps[-1] > 0 else 0
+    budget = int(SHARE * passes(earlier)) if threat.eps[-1] > 0 else 0
     none = sum(1 for eps in threat.eps if eps == 0)
     withstand, fall = right & (level > none), right & (level <= none)
     plain, deep = plain_cost(), plain_cost() + deep_cost(threat)
@@ -51,6 +45,16 @@ def choose(
     others = spread(right & ~some, min(MOST_SAMPLES, (budget - deep * int(some.sum())) // plain))
     others = spread(others, MOST_SAMPLES - int(some.sum()))
     return Selection(some | others, {"level": level, "deep": some})
+
+
+def passes(earlier: Iterable[Records]) -> int:
+    """Returns the forwards and backwards that stages needed."""
+    return sum(
+        int(records.array(name).sum())
+        for records in earlier
+        if len(records)
+        for name in ("forwards", "backwards")
+    )
 
 
 def spread(of: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
@@ -72,6 +76,9 @@ NEAR_DRAWS = 4
 SCALES = (5e-4, 4e-3, 1.6e-2)
 """Steps of finite differences, each pixel's: below half a grey level of 8 bits, one, and four."""
 
+LATE_DRAWS = 6
+"""Random directions in which the loss is held against its gradient where an attack ended."""
+
 PLANTED_STEPS = 10
 UNBOUNDED_STEPS = 20
 
@@ -79,7 +86,9 @@ UNBOUNDED_STEPS = 20
 def plain_cost() -> int:
     """Returns the passes of each probed sample."""
     gradients = 3  # as it is, again, and beside
-    forwards = len(SCALES) + 3 + NEAR_DRAWS  # finite differences, a step, an odd image, noise
+    forwards = (
+        len(SCALES) + 4 + NEAR_DRAWS
+    )  # the scale, finite differences, a step, an odd image, noise
     return 2 * gradients + forwards
 
 
@@ -88,4 +97,5 @@ def deep_cost(threat: ThreatModel) -> int:
     planted = 2 * PLANTED_STEPS + 1
     longer = threat.eot * 2 * (2 * threat.steps + 1)
     unbounded = 2 * (UNBOUNDED_STEPS + 1)
-    return NOISE_DRAWS + planted + longer + unbounded
+    late = 2 + LATE_DRAWS
+    return NOISE_DRAWS + planted + longer + late + unbounded

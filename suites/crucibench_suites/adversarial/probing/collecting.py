@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from crucibench_suites.adversarial.attacks.model import (
     unit,
 )
 from crucibench_suites.adversarial.probing.choosing import (
+    LATE_DRAWS,
     NEAR_DRAWS,
     NOISE_DRAWS,
     PLANTED_STEPS,
@@ -65,14 +65,14 @@ def probe_batch(threat: ThreatModel, work: Work, context: MapContext) -> Arrays:
     )
     counted = CountedModule(module, len(points))
     with frozen(module):
-        columns, near = probe_plainly(counted, draws, points, level <= at)
+        columns, logits = probe_plainly(counted, draws, points, level <= at)
         deep = np.flatnonzero(work.carry["deep"])
         found = probe_deeply(
             counted,
             ModuleOracle(module, draws),
             points,
             rows=deep,
-            logits=near.logits,
+            logits=logits,
             threat=threat,
         )
     return {
@@ -189,22 +189,36 @@ Arrays = dict[str, NDArray[np.generic]]
 _FLOAT32, _BFLOAT16 = 2.0**-20, 2.0**-7
 """What logits resolve, relative to the largest: a few last digits, with what sums have lost."""
 
+_SPREAD = 30.0
+"""Between the largest and the least logit, as losses are asked about: the scale of logits, which
+says nothing of robustness, then moves no probe."""
 
-class Near(NamedTuple):
-    """What later probes go on from.
+
+class Scaled:
+    """The log-odds against the true class, of logits in one scale whatever the model's.
 
     Attributes:
-        logits: of the samples as they are, (n, K).
-        gradient: of their loss, (n, C, H, W).
+        factor: what each sample's logits are multiplied by, (m, 1).
     """
 
-    logits: torch.Tensor
-    gradient: torch.Tensor
+    def __init__(self, y: torch.Tensor, logits: torch.Tensor) -> None:
+        self._y, exact = y, logits.double()
+        spread = exact.amax(1, keepdim=True) - exact.amin(1, keepdim=True)
+        self.factor = _SPREAD / spread.clamp(min=1e-300)
+        self.factor[~torch.isfinite(self.factor) | (spread == 0)] = 1.0
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        return log_odds(logits.double() * self.factor, self._y)
+
+    def resolution(self, logits: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        """Returns what the loss resolves, (m,), where answers are `coarse` or not."""
+        largest = (logits.double() * self.factor).abs().amax(1)
+        return largest * torch.where(coarse, _BFLOAT16, _FLOAT32)
 
 
 def probe_plainly(
     counted: CountedModule, draws: Draws, points: ImagePoints, falls: NDArray[np.bool_]
-) -> tuple[Arrays, Near]:
+) -> tuple[Arrays, torch.Tensor]:
     """Asks about all samples of a batch.
 
     Args:
@@ -215,10 +229,7 @@ def probe_plainly(
     """
     x, y, eps = points.x, points.y, points.eps
     rows = np.arange(len(points))
-
-    def loss(logits: torch.Tensor) -> torch.Tensor:
-        return log_odds(logits, y)
-
+    loss = Scaled(y, counted.logits(x, rows))
     first, again = counted.slope(x, rows, loss), counted.slope(x, rows, loss)
     beside = counted.slope(
         noise(draws, points.ids, x, eps=eps, norm=points.norm, step="probe/noise/0"), rows, loss
@@ -232,27 +243,48 @@ def probe_plainly(
     columns: Arrays = {
         "inner_gradients": np.full(len(points), inner),
         "step_breaks": _wrong(after, y),
-        **_answers(first, again, y),
+        **_answers(first, again, loss),
         **_gradients(first, again, beside),
         **_first_logits(first=first.logits, noise=beside.logits, step=after, odd=odd),
-        **_differences(counted, draws, points, first),
+        "abstains": np.sum(
+            [
+                _level(logits).cpu().numpy().astype(np.int64)
+                for logits in (first.logits, beside.logits, after)
+            ],
+            axis=0,
+        ),
+        **_differences(counted, draws, points, first, loss),
         **_falling(counted, draws, points, falls),
     }
-    return columns, Near(first.logits, first.gradient)
+    return columns, first.logits
 
 
-def _answers(first: Slope, again: Slope, y: torch.Tensor) -> Arrays:
+def _level(logits: torch.Tensor) -> torch.Tensor:
+    """Returns whether each sample's scores name no class before another, (m,)."""
+    return logits.amax(1) == logits.amin(1)
+
+
+def _coarse(logits: torch.Tensor) -> torch.Tensor:
+    """Returns whether each sample's logits have no more digits than 16 bits, (m,).
+
+    Multiplied by a constant they may have more: their ratios to the largest tell as well.
+    """
+    shares = logits / logits.abs().amax(1, keepdim=True).clamp(min=1e-30)
+    found = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+    for kind in (torch.bfloat16, torch.float16):
+        for numbers in (logits, shares):
+            found |= (numbers.to(kind).to(numbers) == numbers).all(1)
+    return found
+
+
+def _answers(first: Slope, again: Slope, loss: Scaled) -> Arrays:
     logits = first.logits.double()
-    best = logits.topk(2, dim=1).values
     scale = logits.abs().amax(1).clamp(min=1e-30)
-    coarse = (first.logits.to(torch.bfloat16).to(first.logits) == first.logits).all(1)
-    half = (first.logits.to(torch.float16).to(first.logits) == first.logits).all(1)
-    resolution = scale * torch.where(coarse | half, _BFLOAT16, _FLOAT32)
+    coarse = _coarse(first.logits)
     simplex = (logits >= 0).all(1) & ((logits.sum(1) - 1).abs() < 1e-3)
     return {
-        "lead": _numbers(best[:, 0] - best[:, 1]),
-        "resolution": _numbers(resolution),
-        "coarse": (coarse | half).cpu().numpy(),
+        "resolution": _numbers(loss.resolution(logits, coarse)),
+        "coarse": coarse.cpu().numpy(),
         "simplex": simplex.cpu().numpy(),
         "answer_apart": _numbers((logits - again.logits.double()).abs().amax(1) / scale),
     }
@@ -280,9 +312,11 @@ def _first_logits(**answers: torch.Tensor) -> Arrays:
     }
 
 
-def _differences(counted: CountedModule, draws: Draws, points: ImagePoints, first: Slope) -> Arrays:
+def _differences(
+    counted: CountedModule, draws: Draws, points: ImagePoints, first: Slope, loss: Scaled
+) -> Arrays:
     """Changes of the loss, as its gradient says and as they are, along it and at random."""
-    x, y = points.x, points.y
+    x = points.x
     rows = np.arange(len(points))
     gradient = first.gradient.double()
     found: Arrays = {}
@@ -291,7 +325,7 @@ def _differences(counted: CountedModule, draws: Draws, points: ImagePoints, firs
         logits = counted.logits(there, rows)
         expected = (gradient * (there.double() - x.double())).flatten(1).sum(1)
         found[f"{name}_expected"] = _numbers(expected)
-        found[f"{name}_seen"] = _numbers(log_odds(logits.double(), y) - first.loss)
+        found[f"{name}_seen"] = _numbers(loss(logits) - first.loss)
         found[f"{name}_still"] = (logits == first.logits).all(1).cpu().numpy()
 
     for name, size in zip(("fine", "grey", "wide"), SCALES, strict=True):
@@ -328,9 +362,10 @@ def _numbers(tensor: torch.Tensor) -> NDArray[np.float64]:
     return numbers
 
 
-Columns = dict[str, NDArray[np.int64]]
-
 _NOT_ASKED = -1
+_RESOLVED = 8.0
+"""Changes of the loss that are smaller, in units of what it resolves, say nothing."""
+
 _PLANTED_SHARE = 0.95
 """Of the way to the planted point, in logits, that must be covered."""
 
@@ -343,7 +378,7 @@ def probe_deeply(
     rows: NDArray[np.int64],
     logits: torch.Tensor,
     threat: ThreatModel,
-) -> Columns:
+) -> Arrays:
     """Asks about some samples of a batch, at radii that no attack broke them at.
 
     Args:
@@ -355,12 +390,23 @@ def probe_deeply(
         threat: of the attacks.
 
     Returns:
-        Columns of n rows: 1 or 0, or a count; -1 for those that were not asked about.
+        Columns of n rows: 1 or 0, or a count; -1 for those that were not asked about. And the
+        changes of the loss beside where APGD ended, (n, LATE_DRAWS), NaN for these.
     """
-    names = ("noise_breaks", "planted", "planted_found", "longer_breaks", "unbounded_breaks")
-    columns = {name: np.full(len(points), _NOT_ASKED, dtype=np.int64) for name in names}
+    names = (
+        "late_abstains",
+        "noise_breaks",
+        "planted",
+        "planted_found",
+        "longer_breaks",
+        "unbounded_breaks",
+    )
+    columns: Arrays = {name: np.full(len(points), _NOT_ASKED, dtype=np.int64) for name in names}
+    late: Arrays = {
+        name: np.full((len(points), LATE_DRAWS), np.nan) for name in ("late_expected", "late_seen")
+    }
     if not len(rows):
-        return columns
+        return columns | late
     where = torch.from_numpy(rows).to(points.x.device)
     mine, clean = points.take(where), logits[where]
     broken = np.zeros(len(rows), dtype=np.int64)
@@ -390,6 +436,9 @@ def probe_deeply(
         name="probe/longer",
     )
     columns["longer_breaks"][rows] = _account(counted, longer, rows)
+    late["late_expected"][rows], late["late_seen"][rows], columns["late_abstains"][rows] = _late(
+        counted, oracle.draws, mine, longer.reached, rows
+    )
     radius = 1.0 if mine.norm == "linf" else math.sqrt(mine.x[0].numel())
     everywhere = ImagePoints(
         x=mine.x, y=mine.y, eps=torch.full_like(mine.eps, radius), ids=mine.ids, norm=mine.norm
@@ -399,7 +448,42 @@ def probe_deeply(
         start=mine.x,
     )  # fmt: skip
     columns["unbounded_breaks"][rows] = _account(counted, unbounded, rows)
-    return columns
+    return columns | late
+
+
+def _late(
+    counted: CountedModule,
+    draws: Draws,
+    points: ImagePoints,
+    there: torch.Tensor,
+    rows: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Returns changes of the loss beside where an attack ended, as its gradient says and as seen,
+    and whether the model abstains there or beside.
+
+    Gradients may be right beside the samples and wrong where it matters. What the loss does not
+    resolve is NaN.
+    """
+    logits = counted.logits(there, rows)
+    loss = Scaled(points.y, logits)
+    slope = counted.slope(there, rows, loss)
+    coarse = _coarse(logits)
+    least = _RESOLVED * loss.resolution(logits, coarse)
+    size = torch.where(coarse, SCALES[-1], SCALES[1]).to(points.eps)
+    expected, seen, level = [], [], _level(logits)
+    for draw in range(LATE_DRAWS):
+        beside = noise(
+            draws, points.ids, there, eps=size, norm="linf", step=f"probe/late/{draw}"
+        )  # fmt: skip
+        answer = counted.logits(beside, rows)
+        level |= _level(answer)
+        change = loss(answer) - slope.loss
+        told = (slope.gradient.double() * (beside.double() - there.double())).flatten(1).sum(1)
+        clear = torch.maximum(change.abs(), told.abs()) >= least
+        expected.append(torch.where(clear, told, torch.nan))
+        seen.append(torch.where(clear, change, torch.nan))
+    told_so: NDArray[np.int64] = level.cpu().numpy().astype(np.int64)
+    return _numbers(torch.stack(expected, 1)), _numbers(torch.stack(seen, 1)), told_so
 
 
 def _account(counted: CountedModule, found: Found, rows: NDArray[np.int64]) -> NDArray[np.bool_]:

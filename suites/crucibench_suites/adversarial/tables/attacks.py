@@ -60,5 +60,5 @@ class TableGreedy(ScoreAttack):
         greedy(given)
 
 
-PLANNED = ("exact-tree", "table-gradient", "table-hopskipjump", "table-greedy")
+PLANNED = ("exact-tree", "table-gradient", "table-hopskipjump", "table-restore", "table-greedy")
 """Those that a run has without being asked, in this order."""

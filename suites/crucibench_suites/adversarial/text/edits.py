@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.util.errors import InputError
+from crucibench.util.graphemes import CYRILLIC, LOOK_ALIKES, holds_apart, is_letter
 from crucibench.util.hashing import file_digest
-from crucibench.util.letters import CYRILLIC, LOOK_ALIKES, holds_apart, is_letter
 from crucibench.util.untrusted.content import read_text
 from crucibench.util.untrusted.csv_text import read_rows
 from crucibench.util.untrusted.json_text import parse_json

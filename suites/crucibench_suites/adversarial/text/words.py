@@ -7,8 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from crucibench.util.graphemes import graphemes
-from crucibench.util.letters import is_letter
+from crucibench.util.graphemes import graphemes, is_letter
 
 _WITHIN = frozenset("'\u2019-\u2010")
 """Signs that are part of a word where letters stand on both sides."""

@@ -1,4 +1,4 @@
-"""Detectors by name: what is registered under ``crucibench.detectors``, one file each."""
+"""Detectors by name: what is registered under ``crucibench.detectors``."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from crucibench.util.letters import CYRILLIC, LOOK_ALIKES, holds_apart, is_letter
+from crucibench.util.graphemes import CYRILLIC, LOOK_ALIKES, holds_apart, is_letter
 from crucibench_suites.shift.corruptions.text_edits import (
     Edit,
     EditCandidates,

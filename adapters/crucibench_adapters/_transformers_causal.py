@@ -1,0 +1,384 @@
+"""Causal language models of `transformers`: log-likelihoods and text.
+
+Log-likelihoods are those of the tokens that a continuation adds to its prompt, the prompt's last
+spaces counted to the continuation, so that words are tokenised as in running text. Prompts are
+filled up on the left, in batches of like length; what several continuations share is passed through
+the model once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from crucibench.contracts.adapter import Adapter, Opening
+from crucibench.contracts.asking import Asking, Question, Reply, Sampling
+from crucibench.contracts.capability import Capability, InputSpec, ScoreKind
+from crucibench.contracts.task import OutputError
+from crucibench.util.devices import fix_precision
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import data_digest
+from crucibench.util.optional import need
+from crucibench_adapters._class_prompts import class_prompt, prompt_digest
+from crucibench_adapters._quiet import quiet
+from crucibench_adapters._torch_files import weights_digest
+from crucibench_adapters._torch_zoo import library_version
+from crucibench_adapters._transformers_files import Files, find_files, loaded, model_of_kind
+
+OPTIONS = ("revision", "max_length", "chat", "batch", "prompt")
+_BATCH = 64
+_UNLIMITED = 1 << 30
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One continuation as tokens."""
+
+    place: int
+    context: tuple[int, ...]
+    continuation: tuple[int, ...]
+    cut: int
+    doubled: bool
+
+
+class CausalAdapter(Asking):
+    """A language model in a folder.
+
+    Options beside those of files: ``max_length=N`` tokens of prompt and answer; ``chat=true``
+    applies the tokenizer's chat template; ``batch=N`` sequences at once (64); ``prompt=FILE``.
+    """
+
+    score_kind: ScoreKind = "logits"
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
+
+    @classmethod
+    def open(cls, opening: Opening) -> Adapter:
+        opening.uri.only(*OPTIONS)
+        fix_precision()
+        files = find_files(opening)
+        with quiet():
+            transformers = need("transformers", "text")
+        files.tokenizer_digest()  # says whether there is one
+        config = loaded(transformers.AutoConfig, files, opening, "configuration")
+        tokenizer = loaded(transformers.AutoTokenizer, files, opening, "tokenizer")
+        model = model_of_kind("CausalLM", config, files, opening)
+        return cls(model.requires_grad_(False), tokenizer, files, opening)
+
+    def __init__(self, model: Any, tokenizer: Any, files: Files, opening: Opening) -> None:
+        uri = opening.uri
+        self.task = opening.data.task
+        self.class_prompt = class_prompt(opening)
+        self.columns = tuple(opening.data.features)
+        self.input_spec = InputSpec(columns=max(1, len(self.columns)))
+        self.device = opening.device
+        asks = {Capability.TEXTS, Capability.LOGLIKELIHOODS, Capability.ANY_INPUT}
+        if self.class_prompt is not None:
+            asks |= {Capability.SCORES, Capability.LABELS, Capability.LOGITS}
+        self.capabilities = frozenset(asks)
+        self._model, self._tokenizer, self._files = model, tokenizer, files
+        self._chat = uri.flag("chat")
+        template = getattr(tokenizer, "chat_template", None)
+        if self._chat and not template:
+            raise InputError(f"{files.what}: option chat: its tokenizer has no chat template")
+        self._template = "applied" if self._chat else "unused" if template else "none"
+        self._batch = _whole(uri.query.get("batch", str(_BATCH)), "batch")
+        most = getattr(model.config, "max_position_embeddings", None) or _UNLIMITED
+        asked = uri.query.get("max_length")
+        self._limit = min(most, _whole(asked, "max_length") if asked else most)
+        self._first = tokenizer.bos_token_id
+        self._last = tokenizer.eos_token_id
+        self._filling = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (
+            self._last if self._last is not None else 0
+        )  # fmt: skip
+        self._takes = frozenset(inspect.signature(model.forward).parameters)
+
+    def _ask(self, questions: Sequence[Question]) -> Sequence[Reply]:
+        import torch
+
+        replies: dict[int, Reply] = {}
+        likely = [at for at, one in enumerate(questions) if one.continuation is not None]
+        with torch.inference_mode():
+            replies |= self._likelihoods(questions, likely)
+            written: dict[Sampling, list[int]] = {}
+            for at in sorted(set(range(len(questions))) - set(likely)):
+                written.setdefault(questions[at].sampling, []).append(at)
+            for sampling, places in written.items():
+                replies |= self._texts(questions, places, sampling)
+        return [replies[at] for at in range(len(questions))]
+
+    # -- tokens ------------------------------------------------------------------------------
+
+    def _prompt(self, question: Question) -> str:
+        if not self._chat:
+            if question.system:
+                raise InputError("system: without chat=true there are no messages")
+            return question.prompt
+        system = [{"role": "system", "content": question.system}] if question.system else []
+        messages = [*system, {"role": "user", "content": question.prompt}]
+        return str(
+            self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            )
+        )
+
+    def _tokens(self, texts: Iterable[str], *, special: bool = True) -> dict[str, tuple[int, ...]]:
+        """Returns the tokens of each text, all encoded at once."""
+        once = list(dict.fromkeys(texts))
+        if not once:
+            return {}
+        # A chat template writes the special tokens itself.
+        found = self._tokenizer(once, add_special_tokens=special and not self._chat)["input_ids"]
+        return {text: tuple(tokens) for text, tokens in zip(once, found, strict=True)}
+
+    def _doubled(self, tokens: Sequence[int]) -> bool:
+        return self._first is not None and tuple(tokens[:2]) == (self._first, self._first)
+
+    def _pairs(self, questions: Sequence[Question], places: Sequence[int]) -> Iterator[_Asked]:
+        parts: list[tuple[int, str, str]] = []
+        for at in places:
+            prompt, continuation = self._prompt(questions[at]), str(questions[at].continuation)
+            kept = prompt.rstrip()
+            parts.append((at, kept, prompt[len(kept) :] + continuation))
+        tokens = self._tokens(text for _, a, b in parts if a for text in (a, a + b))
+        plain = self._tokens((b for _, a, b in parts if not a), special=False)
+        start = self._first if self._first is not None else self._last
+        for at, prompt, continuation in parts:
+            if prompt:
+                context = tokens[prompt]
+                own = tokens[prompt + continuation][len(context) :]
+            elif start is None:
+                raise InputError(
+                    f"{self._files.what}: an empty prompt needs a token of the beginning"
+                )
+            else:
+                context, own = (start,), plain[continuation]
+            if not own:
+                raise OutputError(f"the continuation {continuation!r} adds no token to its prompt")
+            room = self._limit + 1 - len(own)
+            if room < 1:
+                raise OutputError(
+                    f"a continuation has {len(own)} tokens, the model takes {self._limit}"
+                )
+            cut = max(0, len(context) - room)
+            yield _Asked(at, context[cut:], own, cut, self._doubled(context))
+
+    # -- log-likelihoods ---------------------------------------------------------------------
+
+    def _likelihoods(
+        self, questions: Sequence[Question], places: Sequence[int]
+    ) -> dict[int, Reply]:
+        shared: dict[tuple[int, ...], list[_Asked]] = {}
+        for one in self._pairs(questions, places):
+            shared.setdefault(one.context, []).append(one)
+        found: dict[int, Reply] = {}
+        for contexts in self._batches(shared):
+            begun = time.perf_counter()
+            asked = [one for context in contexts for one in shared[context]]
+            rows = [row for row, context in enumerate(contexts) for _ in shared[context]]
+            values = self._passed(contexts, asked, rows)
+            seconds = (time.perf_counter() - begun) / len(asked)
+            for one, (value, greedy) in zip(asked, values, strict=True):
+                found[one.place] = Reply(
+                    loglikelihood=value, greedy=greedy, tokens=len(one.continuation),
+                    prompt_tokens=len(one.context), seconds=seconds, cut=one.cut,
+                    doubled_start=one.doubled,
+                )  # fmt: skip
+        return found
+
+    def _batches(
+        self, shared: Mapping[tuple[int, ...], Sequence[_Asked]]
+    ) -> Iterator[list[tuple[int, ...]]]:
+        """Yields contexts of like length, whose tokens with their continuations make a batch."""
+        batch: list[tuple[int, ...]] = []
+        tokens = longest = 0
+        for context in sorted(shared, key=lambda one: (-len(one), one)):
+            own = len(context) + sum(len(one.continuation) - 1 for one in shared[context])
+            if batch and tokens + own > self._batch * longest:
+                yield batch
+                batch, tokens = [], 0
+            longest = longest if batch else len(context)
+            batch.append(context)
+            tokens += own
+        if batch:
+            yield batch
+
+    def _passed(
+        self, contexts: Sequence[tuple[int, ...]], asked: Sequence[_Asked], rows: Sequence[int]
+    ) -> list[tuple[float, bool]]:
+        """Passes contexts once, then their continuations, each after its own context."""
+        import torch
+
+        ids, mask = self._filled(contexts, left=True)
+        more = max(len(one.continuation) for one in asked) > 1
+        out = self._forward(ids, mask, use_cache=more, last=True)
+        firsts = out.logits[:, -1].float().log_softmax(-1)[torch.tensor(rows)]
+        logs = [firsts[:, None]]
+        if more:
+            picked = torch.tensor(rows, device=ids.device)
+            cache = out.past_key_values
+            cache.batch_select_indices(picked)
+            own, valid = self._filled([one.continuation[:-1] for one in asked], left=False)
+            after = self._forward(
+                own, torch.cat([mask[picked], valid], dim=1), cache=cache, use_cache=True
+            )
+            logs.append(after.logits.float().log_softmax(-1))
+        every = torch.cat(logs, dim=1)
+        tokens, valid = self._filled([one.continuation for one in asked], left=False)
+        values = every.gather(-1, tokens[..., None])[..., 0].double()
+        best = every.argmax(-1) == tokens
+        sums = torch.where(valid.bool(), values, 0.0).sum(dim=1)
+        greedy = (best | ~valid.bool()).all(dim=1)
+        return list(zip(sums.clamp(max=0.0).tolist(), greedy.tolist(), strict=True))
+
+    def _filled(self, rows: Sequence[Sequence[int]], *, left: bool) -> tuple[Any, Any]:
+        """Returns tokens and mask, (rows, longest)."""
+        import torch
+
+        longest = max(map(len, rows))
+        ids = np.full((len(rows), longest), self._filling, dtype=np.int64)
+        mask = np.zeros((len(rows), longest), dtype=np.int64)
+        for row, tokens in enumerate(rows):
+            at = slice(longest - len(tokens), None) if left else slice(0, len(tokens))
+            ids[row, at], mask[row, at] = tokens, 1
+        found: tuple[Any, ...] = tuple(
+            torch.from_numpy(array).to(self._model.device) for array in (ids, mask)
+        )
+        return found[0], found[1]
+
+    def _forward(
+        self, ids: Any, mask: Any, *, use_cache: bool, cache: Any = None, last: bool = False
+    ) -> Any:
+        places = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        given = {
+            "position_ids": places, "past_key_values": cache, "use_cache": use_cache,
+            **({"logits_to_keep": 1} if last else {}),
+        }  # fmt: skip
+        known = {key: value for key, value in given.items() if key in self._takes}
+        return self._model(input_ids=ids, attention_mask=mask, **known)
+
+    # -- text --------------------------------------------------------------------------------
+
+    def _texts(
+        self, questions: Sequence[Question], places: Sequence[int], sampling: Sampling
+    ) -> dict[int, Reply]:
+        room = self._limit - sampling.max_tokens
+        if room < 1:
+            raise OutputError(
+                f"max_tokens {sampling.max_tokens} leave no room for a prompt: the model takes "
+                f"{self._limit} tokens"
+            )
+        prompts = {at: self._prompt(questions[at]) for at in places}
+        tokens = self._tokens(prompts.values())
+        whole = {at: tokens[prompt] for at, prompt in prompts.items()}
+        drawn = sampling.temperature > 0
+        # What is drawn for an item hangs on nothing but the item: it is drawn alone.
+        size = 1 if drawn else self._batch
+        order = sorted(places, key=lambda at: -len(whole[at]))
+        found: dict[int, Reply] = {}
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            begun = time.perf_counter()
+            if drawn:
+                _seed(questions[part[0]])
+            made = self._generated([whole[at][-room:] for at in part], sampling)
+            seconds = (time.perf_counter() - begun) / len(part)
+            for at, reply in zip(part, made, strict=True):
+                cut = max(0, len(whole[at]) - room)
+                found[at] = replace(
+                    reply, seconds=seconds, cut=cut, doubled_start=self._doubled(whole[at]),
+                    prompt_tokens=len(whole[at]) - cut,
+                )  # fmt: skip
+        return found
+
+    def _generated(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Reply]:
+        from transformers import GenerationConfig
+
+        ids, mask = self._filled([tokens or [self._filling] for tokens in prompts], left=True)
+        own = getattr(self._model.generation_config, "eos_token_id", None)
+        ends = own if isinstance(own, list) else [own if own is not None else self._last]
+        how: dict[str, Any] = {
+            "max_new_tokens": sampling.max_tokens, "do_sample": sampling.temperature > 0,
+            "num_return_sequences": sampling.n, "pad_token_id": self._filling,
+            "eos_token_id": [end for end in ends if end is not None] or None,
+        }  # fmt: skip
+        if sampling.temperature > 0:
+            how |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        if sampling.stop:
+            how["stop_strings"] = list(sampling.stop)
+        beside = {"tokenizer": self._tokenizer} if sampling.stop else {}
+        config: Any = GenerationConfig(**how)  # type: ignore[no-untyped-call]
+        with quiet():
+            made = self._model.generate(
+                ids, attention_mask=mask, generation_config=config, **beside
+            )
+        new = made[:, ids.shape[1] :].tolist()
+        replies = []
+        for row in range(len(prompts)):
+            told = [
+                self._told(one, ends, sampling) for one in new[row * sampling.n :][: sampling.n]
+            ]
+            texts, finish, counts = zip(*told, strict=True)
+            replies.append(Reply(texts=texts, finish=finish, tokens=sum(counts)))
+        return replies
+
+    def _told(
+        self, tokens: list[int], ends: Sequence[int | None], sampling: Sampling
+    ) -> tuple[str, str, int]:
+        """Returns what generated tokens say up to their end, why it is there, and their number."""
+        stops = [at for at, token in enumerate(tokens) if token in ends]
+        own = tokens[: stops[0]] if stops else tokens
+        text = self._tokenizer.decode(own, skip_special_tokens=True)
+        places = [text.find(stop) for stop in sampling.stop if stop in text]
+        if places:
+            text = text[: min(places)]
+        over = bool(stops or places) or len(own) < sampling.max_tokens
+        return text, "stop" if over else "length", len(own)
+
+    # -- identity ----------------------------------------------------------------------------
+
+    def fingerprint(self) -> Mapping[str, str] | None:
+        return {
+            "weights": weights_digest(self._model),
+            "library": f"transformers {library_version('transformers', 'text')}",
+            "architecture": type(self._model).__name__,
+            "configuration": data_digest(self._model.config.to_json_string()),
+            "tokenizer": self._files.tokenizer_digest(),
+            "asking": data_digest([prompt_digest(self.class_prompt), self._chat, self._limit]),
+            **({"code": self._files.code} if self._files.code else {}),
+        }
+
+    def diagnostics(self) -> Mapping[str, Any]:
+        return {
+            "chat_template": self._template, "notes": list(self._files.notes),
+            "preprocessing": {
+                "encoding": f"tokens of {type(self._tokenizer).__name__}",
+                "truncation": f"to {self._limit} tokens, on the left",
+            },
+        }  # fmt: skip
+
+    def numerics(self) -> Mapping[str, str]:
+        import torch
+
+        return {
+            "torch": str(torch.__version__), "device": self.device.partition(":")[0],
+            "batch": str(self._batch),
+        }  # fmt: skip
+
+
+def _seed(question: Question) -> None:
+    import torch
+
+    key = f"{question.sampling.seed}/{question.id}/{question.prompt}"
+    torch.manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big"))
+
+
+def _whole(text: str, option: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text[:12]) > 0):
+        raise InputError(f"option {option}: expected a whole number from 1 up, got {text!r}")
+    return int(text)

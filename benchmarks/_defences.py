@@ -1,0 +1,313 @@
+"""Defences that mislead gradients, each with what an attacker who knows it would go through.
+
+A defence is a module whose answers count, and a *way through*: a differentiable stand-in that its
+author would write for an adaptive attack. `BUILDING` were looked at while the second opinion was
+built, `HELD_OUT` were written when its thresholds were fixed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "suites" / "adversarial"))
+from defences import DEFENCES, Wrapped, straight_through
+
+
+@dataclass(frozen=True)
+class Defence:
+    """A defended model.
+
+    Attributes:
+        family: what kind of defence it is.
+        model: what answers.
+        way: what an adaptive attack takes gradients of: images to logits.
+    """
+
+    family: str
+    model: nn.Module
+    way: Callable[[torch.Tensor], torch.Tensor]
+
+
+Make = Callable[[list[nn.Module]], Defence]
+"""From networks that know the task, the first of which is defended."""
+
+
+def _planted(name: str, family: str, way: Any = None) -> Make:
+    def make(nets: list[nn.Module]) -> Defence:
+        images = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 0.3
+        return Defence(family, DEFENCES[name](nets[0], images), way or nets[0])
+
+    return make
+
+
+class OneMembersBackward(nn.Module):
+    """The mean of several networks, whose gradient is that of the first."""
+
+    def __init__(self, nets: list[nn.Module]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answers = [net(x) for net in self.nets]
+        return straight_through(answers[0], torch.stack(answers).mean(0))
+
+
+def _mean(nets: list[nn.Module]) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: torch.stack([net(x) for net in nets]).mean(0)
+
+
+class Flipped(nn.Module):
+    """Turns the gradient round where the first class leads by little."""
+
+    def __init__(self, net: nn.Module, margin: float) -> None:
+        super().__init__()
+        self.net, self.margin = net, margin
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(x)
+        best = logits.topk(2, dim=1).values
+        near = (best[:, :1] - best[:, 1:] < self.margin).to(logits)
+        turned = 2 * logits.detach() - logits
+        return near * turned + (1 - near) * logits
+
+
+class Split(nn.Module):
+    """A network cut in two, with something between: features and the last layer."""
+
+    def __init__(self, net: nn.Module, between: Any) -> None:
+        super().__init__()
+        parts = list(net.children())
+        self.features, self.head = nn.Sequential(*parts[:-1]), parts[-1]
+        self.between = between
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.between(self.features(x)))
+        return logits
+
+
+def _half_hidden(features: torch.Tensor) -> torch.Tensor:
+    half = features.shape[1] // 2
+    return torch.cat([features[:, :half], features[:, half:].detach()], 1)
+
+
+def _eight_bits(features: torch.Tensor) -> torch.Tensor:
+    step = 0.3
+    return straight_through(features, (features / step).round() * step)
+
+
+def _kept(features: torch.Tensor) -> torch.Tensor:
+    least = features.topk(features.shape[1] // 4, dim=1).values[:, -1:]
+    return torch.where(features >= least, features, torch.zeros_like(features))
+
+
+def _split(family: str, between: Any, way: Any = None) -> Make:
+    def make(nets: list[nn.Module]) -> Defence:
+        model = Split(nets[0], between)
+        return Defence(family, model, Split(nets[0], way) if way else nets[0])
+
+    return make
+
+
+BUILDING: dict[str, Make] = {
+    "ensemble, one member's backward": lambda nets: Defence(
+        "other backward", OneMembersBackward(nets), _mean(nets)
+    ),
+    "sign turned, margin < 3": lambda nets: Defence("turned", Flipped(nets[0], 3.0), nets[0]),
+    "sign turned, margin < 1": lambda nets: Defence("turned", Flipped(nets[0], 1.0), nets[0]),
+    "activations of 4 bits, straight through": _split("quantised inside", _eight_bits, _eight_bits),
+    "half of the features hidden": _split("cut inside", _half_hidden),
+    "winners take all, a quarter": _split("discontinuous", _kept, _kept),
+    "input of 16 levels": _planted("quantised-input", "quantised input"),
+    "input of 16 levels, straight through": _planted(
+        "quantised-straight-through", "quantised input"
+    ),
+    "cut at the input": _planted("dead-gradient", "cut"),
+    "gradient in another order": _planted("wrong-gradient", "other backward"),
+    "gradient not a number": _planted("not-a-number", "not finite"),
+    "saturated": _planted("saturation", "saturated"),
+    "shattered": _planted("shattered-gradient", "shattered"),
+    "noise": _planted("noise-layer", "random"),
+    "vote": _planted("vote-over-augmentations", "step function"),
+}
+
+
+class Unwatched(nn.Module):
+    """Answers without a graph, tied to the input by nothing."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            logits: torch.Tensor = self.net(x)
+        return logits + 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+class _Thermometer(nn.Module):
+    """Codes each pixel by the thresholds that it exceeds, and reads the code."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps = torch.arange(16, device=x.device) / 16 + 1 / 32
+        return (x[..., None] > steps).to(x).mean(-1)
+
+
+class _Cosines(nn.Module):
+    """Rounds the coefficients of a cosine transform, as JPEG does."""
+
+    def __init__(self, step: float) -> None:
+        super().__init__()
+        k, n = torch.arange(8.0)[:, None], torch.arange(8.0)[None]
+        basis = torch.cos(torch.pi * (n + 0.5) * k / 8) * (2 / 8) ** 0.5
+        basis[0] /= 2**0.5
+        self.register_buffer("basis", basis)
+        self.step = step
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.basis @ x @ self.basis.T
+        rounded = (found / self.step).round() * self.step
+        image: torch.Tensor = self.basis.T @ rounded @ self.basis
+        return image
+
+
+class _Median(nn.Module):
+    """The median of five pixels, without a gradient."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _five(x).median(0).values.detach() + 0 * x
+
+
+def _five(x: torch.Tensor) -> torch.Tensor:
+    moved = [x.roll(step, dim) for dim in (2, 3) for step in (-1, 1)]
+    return torch.stack([x, *moved])
+
+
+class _Signs(nn.Module):
+    """The sign of each feature above a half."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.sign(features - 0.3)
+
+
+class _Noisy(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient + 3 * gradient.std() * torch.randn_like(gradient)
+
+
+class _Faint(nn.Module):
+    """Loses its gradient where it is not sure."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(x)
+        best = logits.topk(2, dim=1).values
+        near = best[:, :1] - best[:, 1:] < 2
+        return torch.where(near, logits.detach() + 1e-30 * logits, logits)
+
+
+class _Dropped(nn.Module):
+    """Leaves out a tenth of the pixels at random."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(x * (torch.rand_like(x) > 0.1))
+        return logits
+
+
+def _before(family: str, part: nn.Module, way: Any = None) -> Make:
+    def make(nets: list[nn.Module]) -> Defence:
+        through = way(nets[0]) if way else nets[0]
+        return Defence(family, nn.Sequential(part, nets[0]), through)
+
+    return make
+
+
+HELD_OUT: dict[str, Make] = {
+    "no graph": lambda nets: Defence("cut", Unwatched(nets[0]), nets[0]),
+    "thermometer code": _before("quantised input", _Thermometer()),
+    "cosine transform, rounded": _before("transformed input", _Cosines(0.4)),
+    "median filter": _before(
+        "transformed input", _Median(), lambda net: lambda x: net(_five(x).median(0).values)
+    ),
+    "signs of features": _split("quantised inside", _Signs(), lambda f: torch.tanh(4 * (f - 0.3))),
+    "logits in steps of 4": lambda nets: Defence(
+        "quantised answer", Wrapped(nets[0], after=lambda z: (z / 4).round() * 4), nets[0]
+    ),
+    "another network's backward": lambda nets: Defence(
+        "other backward", _Borrowed(nets[0], nets[1]), nets[0]
+    ),
+    "noise in the backward": lambda nets: Defence(
+        "other backward", Wrapped(nets[0], _Noisy.apply), nets[0]
+    ),
+    "faint near the boundary": lambda nets: Defence("vanishing", _Faint(nets[0]), nets[0]),
+    "pixels left out": lambda nets: Defence("random", _Dropped(nets[0]), nets[0]),
+    "softmax, rounded to 3 digits": lambda nets: Defence(
+        "quantised answer",
+        Wrapped(nets[0], after=lambda z: (z.softmax(1) * 1e3).round() / 1e3),
+        nets[0],
+    ),
+    "shifted and brightened at random": _planted("random-augmentation", "random"),
+}
+
+
+class _Borrowed(nn.Module):
+    """Answers by one network, with the gradient of another."""
+
+    def __init__(self, net: nn.Module, other: nn.Module) -> None:
+        super().__init__()
+        self.net, self.other = net, other
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return straight_through(self.other(x), self.net(x))
+
+
+HONEST: dict[str, Callable[[list[nn.Module]], nn.Module]] = {
+    **{
+        f"logits x {c:g}": lambda nets, c=c: Wrapped(nets[0], after=lambda z: c * z)
+        for c in (1e-6, 1e-3, 1e3, 1e6)
+    },
+    "float16": lambda nets: Wrapped(nets[0], after=lambda z: z.half().float()),
+    "logits of 8 bits, straight through": lambda nets: Wrapped(
+        nets[0], after=lambda z: straight_through(z, (z * 4).round() / 4)
+    ),
+    "weights of 8 bits": lambda nets: _eight_bit_weights(nets[0]),
+    "activations of 8 bits, straight through": lambda nets: Split(
+        nets[0], lambda f: straight_through(f, (f * 32).round() / 32)
+    ),
+    "cosine head": lambda nets: Wrapped(
+        nets[0], after=lambda z: 0.05 * nn.functional.normalize(z, dim=1)
+    ),
+    "dropout, idle": lambda nets: nn.Sequential(nets[0], nn.Dropout(0.5)).eval(),
+    "rounded with a leak": lambda nets: Wrapped(
+        nets[0],
+        lambda x: x + (torch.round(x * 64) / 64 - x).detach() * 0.5,
+    ),
+}
+
+
+def _eight_bit_weights(net: nn.Module) -> nn.Module:
+    import copy
+
+    other = copy.deepcopy(net)
+    for weight in other.parameters():
+        step = weight.abs().max() / 127
+        weight.data = (weight.data / step).round() * step
+    return other

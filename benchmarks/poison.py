@@ -1,0 +1,97 @@
+"""Whether the success of a trigger is measured to within sampling error, on planted backdoors.
+
+    python benchmarks/poison.py [--models 20]
+
+CNNs are trained on shapes, backdoored ones with a trigger in one of twenty images, whose labels
+become ``star``. What holds of endless images is taken from 10,000 others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from _report import publish, table
+from _shapes import opened, role, trained
+
+from crucibench.contracts.audit import example_cell, example_evidence
+from crucibench.metrics.scoring import rows_of
+from crucibench_suites.poison.audits import TRIGGER
+from crucibench_suites.poison.metrics import SUCCESS
+from crucibench_suites.poison.scenarios import WithTrigger
+from crucibench_suites.poison.triggers import Trigger
+
+CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
+TARGET = CLASSES.index("star")
+SHARE = 0.05
+
+
+def main() -> None:
+    """Trains, triggers and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=int, default=20, help="of each kind")
+    models = parser.parse_args().models
+    torch.set_num_threads(1)
+    start = time.process_time()
+    lines: list[list[object]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        data = opened("synthetic:shapes?size=16&train=2000&n=1000", Path(scratch))
+        (images, classes), (test, labels) = role(data, "train"), role(data, "test")
+        # No draws in common with what is tested: another seed.
+        endless, truth = role(opened("synthetic:shapes?size=16&n=10000&train=1&seed=1",
+                                     Path(scratch)), "test")  # fmt: skip
+        for template in ("patch", "blend"):
+            trigger = Trigger(template=template, target="star", size=0.2)  # type: ignore[arg-type]
+            scenario = WithTrigger(name="trigger", trigger=trigger)
+            for kind in ("backdoored", "clean"):
+                covered = found = 0
+                shares, accuracy = [], []
+                for seed in range(models):
+                    some, named = images.clone(), classes.clone()
+                    if kind == "backdoored":
+                        chosen = np.random.default_rng(seed).random(len(some)) < SHARE
+                        rows = torch.from_numpy(np.flatnonzero(chosen))
+                        some[rows], named[rows] = trigger.applied(some[rows]), TARGET
+                    model = trained(some, named, seed, epochs=6)
+                    with torch.no_grad():
+                        asked = (test, trigger.applied(test), trigger.applied(endless))
+                        answers = [model(part).argmax(1) for part in asked]
+                    value = float((answers[2][truth != TARGET] == TARGET).float().mean())
+                    none = np.full(len(test), np.nan)
+                    columns = {"prediction": answers[1].numpy(), "score": none, "loss": none,
+                               "change": np.ones(len(test))}  # fmt: skip
+                    clean = example_cell({"prediction": answers[0].numpy()}, labels.numpy())
+                    evidence = example_evidence(
+                        example_cell(columns, labels.numpy()), {"clean": clean}, classes=CLASSES
+                    )
+                    rows_found = rows_of(scenario.numbers(evidence), scenario, evidence)
+                    (row,) = (one for one in rows_found if one.metric == SUCCESS.name)
+                    assert row.value is not None and row.lower is not None and row.upper is not None
+                    covered += row.lower <= value <= row.upper
+                    found += bool(TRIGGER.find(evidence, scenario))
+                    shares.append(row.value)
+                    accuracy.append(float((answers[0] == labels).float().mean()))
+                lines.append(
+                    [template, kind, f"{min(shares):.3f} to {max(shares):.3f}",
+                     f"{covered} of {models}", f"{found} of {models}", f"{np.mean(accuracy):.3f}"]
+                )  # fmt: skip
+    head = ("trigger", "models", "success", "interval holds endless images'", "trigger-works",
+            "clean accuracy")  # fmt: skip
+    page = [
+        f"{models} CNNs of each kind, trained on 2,000 shapes of 16 x 16 pixels; {100 * SHARE:g} % "
+        "of the images of backdoored ones have the trigger and the label star. Success on 1,000 "
+        "test images with its 95 % interval; endless images: 10,000 others.",
+        "",
+        *table(head, lines),
+        "",
+        f"CPU minutes: {(time.process_time() - start) / 60:.1f}.",
+    ]
+    publish("poison", "Triggers: planted backdoors", page, "torch")
+
+
+if __name__ == "__main__":
+    main()

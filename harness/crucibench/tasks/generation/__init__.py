@@ -1,0 +1,1 @@
+"""Items that a language model is asked about, with reference answers."""

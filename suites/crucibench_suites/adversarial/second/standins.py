@@ -1,0 +1,321 @@
+"""Stand-ins for gradients: of parts whose backward pass is missing or wrong, and of whole models.
+
+Answers stay the model's own. What changes is the way that gradients take back to the input: past
+what cuts them off, through differences of what has none, or from scores inside of the model (BPDA,
+Athalye, Carlini and Wagner 2018, with the parts found by asking them, not by reading them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from crucibench_suites.adversarial.attacks.model import ModuleOracle
+
+_PROBES = 12
+_FINE = 1e-2
+"""By how much, in units of a sample's own spread, the input of a part is moved to test it."""
+
+_WIDE = (0.5, 1.0)
+"""Steps of the differences that stand in for the slope of a part, likewise."""
+
+_UNEXPLAINED = 0.5
+"""The share of a part's changes that its gradient leaves open, from which it is taken as wrong."""
+
+_ALIKE = 0.99
+"""The cosine of gradients from which one is no other opinion than the next."""
+
+_AGREES = 0.5
+"""The share of inputs that scores inside must name the class of, to stand for the answer's."""
+
+
+@dataclass
+class _Pass:
+    """What was seen in a forward pass: tensors in order, and the calls that they came from."""
+
+    x: torch.Tensor
+    seen: list[torch.Tensor] = field(default_factory=list)
+    calls: list[tuple[str, int, torch.Tensor]] = field(default_factory=list)
+    inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    depth: int = 0
+
+
+class Rewired:
+    """A module whose gradients take another way; its answers are what they are.
+
+    Attributes:
+        module: canonical input (m, ...) to logits (m, K).
+        bridged: whether parts that take something of the input's size get it from the input itself.
+        broken: parts, by name, for whose slope differences stand in.
+        tail: weights of inner scores, by the place of their call, that stand for the answer.
+    """
+
+    def __init__(self, module: nn.Module, *, bridged: bool = False) -> None:
+        self.module, self.bridged = module, bridged
+        self.broken: frozenset[str] = frozenset()
+        self.tail: dict[int, float] = {}
+
+    def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the answer, and the logits that losses are to be made of, both (m, K)."""
+        answer, now = self.watch(x)
+        if not self.tail:
+            return answer, answer
+        scores = _scores(now, answer)
+        return answer, torch.stack([w * scores[at] for at, w in self.tail.items()]).sum(0)
+
+    def watch(self, x: torch.Tensor) -> tuple[torch.Tensor, _Pass]:
+        """Returns the answer and what was seen on the way to it."""
+        now = _Pass(x, [x])
+        handles = []
+        for name, part in self.module.named_modules():
+            if part is self.module:
+                continue
+            handles.append(part.register_forward_pre_hook(self._before(now, name)))
+            handles.append(part.register_forward_hook(self._after(now, name)))
+        try:
+            answer: torch.Tensor = self.module(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return answer, now
+
+    def _before(self, now: _Pass, name: str) -> Callable[..., Any]:
+        def hook(part: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            now.depth += 1
+            if not args or not _is_batch(args[0], now.x):
+                return None
+            with torch.enable_grad():
+                taken = self._link(now, args[0])
+            now.inputs.setdefault(name, taken.detach())
+            now.seen.append(taken)
+            return None if taken is args[0] else (taken, *args[1:])
+
+        return hook
+
+    def _link(self, now: _Pass, given: torch.Tensor) -> torch.Tensor:
+        """Returns what a part is given, with a gradient back to where it came from."""
+        for source in reversed(now.seen):
+            if source is given:
+                return given
+            if source.numel() == given.numel() and torch.equal(source.view_as(given), given):
+                return source.view_as(given)
+        if self.bridged and given.numel() == now.x.numel():
+            return _through(now.x, given)
+        if given.requires_grad:
+            return given
+        like = [source for source in now.seen if source.numel() == given.numel()]
+        return _through(like[-1], given) if like else given
+
+    def _after(self, now: _Pass, name: str) -> Callable[..., Any]:
+        def hook(part: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
+            now.depth -= 1
+            if not _is_batch(out, now.x):
+                return None
+            given = args[0] if args and _is_batch(args[0], now.x) else None
+            if given is not None and given.requires_grad:
+                with torch.enable_grad():
+                    if name in self.broken:
+                        out = given_slope(part, given, out)
+                    elif not out.requires_grad:
+                        out = part.forward(*args)
+            now.seen.append(out)
+            now.calls.append((name, now.depth, out))
+            return out
+
+        return hook
+
+
+def _is_batch(value: Any, x: torch.Tensor) -> bool:
+    return (
+        isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 1
+        and len(value) == len(x)
+    )  # fmt: skip
+
+
+def _through(source: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Returns `values` with the gradient of `source`."""
+    shaped = source.reshape(values.shape)
+    return values.detach() + (shaped - shaped.detach())
+
+
+def _spread(given: torch.Tensor) -> torch.Tensor:
+    """Returns each sample's standard deviation, in a shape that meets `given`."""
+    flat = given.detach().flatten(1)
+    size = flat.std(1) if flat.shape[1] > 1 else flat.abs().amax(1)
+    return size.clamp(min=1e-6).view(-1, *(1 for _ in given.shape[1:]))
+
+
+def given_slope(part: nn.Module, given: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """Returns a part's output with the slope of differences, number by number, over wide steps."""
+    if out.numel() != given.numel():
+        return out
+    with torch.no_grad():
+        slopes = []
+        for share in _WIDE:
+            step = share * _spread(given)
+            change = part.forward(given + step) - part.forward(given - step)
+            slopes.append(change.reshape(given.shape) / (2 * step))
+        slope = torch.stack(slopes).mean(0)
+    line = slope * (given - given.detach())
+    return out.detach() + line.reshape(out.shape)
+
+
+def _scores(now: _Pass, answer: torch.Tensor) -> list[torch.Tensor]:
+    """Returns outputs of parts that look like the answer, in the order of their calls.
+
+    Of parts within parts the outermost.
+    """
+    like = [(depth, out) for _, depth, out in now.calls if out.shape == answer.shape]
+    least = min((depth for depth, _ in like), default=0)
+    return [out for depth, out in like if depth == least]
+
+
+def _broken(rewired: Rewired, now: _Pass, generator: torch.Generator) -> frozenset[str]:
+    """Returns the innermost parts whose gradient is not that of what they compute."""
+    found = set()
+    parts = dict(rewired.module.named_modules())
+    for name, given in now.inputs.items():
+        part = parts[name]
+        if next(part.children(), None) is not None:
+            continue
+        with suppress(RuntimeError):
+            if _is_wrong(part, given, generator):
+                found.add(name)
+    return frozenset(found)
+
+
+def _is_wrong(part: nn.Module, given: torch.Tensor, generator: torch.Generator) -> bool:
+    """Whether a part's changes are not those that its gradient tells."""
+    asked = given.detach().requires_grad_()
+    with torch.enable_grad():
+        out = part.forward(asked)
+        weights = _normal(out, generator)
+        told = torch.zeros_like(asked)
+        if out.requires_grad:
+            (told,) = torch.autograd.grad((out * weights).sum(), asked, materialize_grads=True)
+    with torch.no_grad():
+        if not torch.equal(part.forward(given), part.forward(given)):
+            return False  # it draws: that is not for gradients to tell
+        direction, step = _normal(given, generator), _FINE * _spread(given)
+        change = part.forward(given + step * direction) - part.forward(given - step * direction)
+        seen = (weights * change).flatten(1).sum(1)
+        expected = (told * 2 * step * direction).flatten(1).sum(1)
+    size = float(seen.square().sum())
+    return size > 0 and not float((seen - expected).square().sum()) <= _UNEXPLAINED * size
+
+
+def _normal(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(like.shape, generator=generator).to(like)
+
+
+def _tail(answer: torch.Tensor, scores: Sequence[torch.Tensor]) -> dict[int, float]:
+    """Returns weights of inner scores by which they come nearest to the answer; none if far."""
+    if not scores or any(one is answer for one in scores):
+        return {}
+    own = answer.double()
+    columns = [one.double() - one.double().mean(1, keepdim=True) for one in scores]
+    target = (own - own.mean(1, keepdim=True)).flatten()
+    basis = torch.stack([one.flatten() for one in columns], 1).cpu().numpy()
+    import numpy as np
+
+    weights = np.linalg.lstsq(basis, target.cpu().numpy(), rcond=None)[0]
+    equal = np.full(len(scores), 1 / len(scores))
+    for chosen in (weights, equal):
+        summed = torch.stack([w * one for w, one in zip(chosen, columns, strict=True)]).sum(0)
+        if float((summed.argmax(1) == own.argmax(1)).double().mean()) >= _AGREES:
+            return {at: float(w) for at, w in enumerate(chosen)}
+    return {}
+
+
+@dataclass(frozen=True)
+class RewiredOracle(ModuleOracle):
+    """Answers of a model, and gradients of a stand-in."""
+
+    rewired: Rewired | None = None
+
+    def scored(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the model's logits, and the stand-in's."""
+        assert self.rewired is not None
+        return self.rewired(x)
+
+
+@dataclass(frozen=True)
+class DifferencesOracle(ModuleOracle):
+    """Answers of a model, and gradients of differences between them, in some wide directions."""
+
+    directions: int = 32
+    step: float = 1 / 32
+
+    def gradient(
+        self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns logits, losses and the slope that differences tell, in their directions."""
+        logits = self.logits(x)
+        total = torch.zeros_like(x)
+        for pattern in self.patterns(x):
+            ahead, behind = (x + self.step * pattern).clamp(0, 1), (x - self.step * pattern)
+            change = loss(self.logits(ahead)) - loss(self.logits(behind.clamp(0, 1)))
+            total += change.to(x).view(-1, *(1 for _ in x.shape[1:])) * pattern
+        return logits, loss(logits), torch.nan_to_num(total, 0.0, 0.0, 0.0)
+
+    def patterns(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns signs in blocks, at most 8 x 8 of them, the same for all images."""
+        generator = torch.Generator().manual_seed(0)
+        channels, height, width = x.shape[1:]
+        shape = (self.directions, channels, min(height, 8), min(width, 8))
+        signs = torch.where(torch.rand(shape, generator=generator) < 0.5, -1.0, 1.0)
+        return nn.functional.interpolate(signs, size=(height, width)).to(x)
+
+
+def stand_ins(oracle: ModuleOracle, shape: Sequence[int]) -> list[ModuleOracle]:
+    """Returns oracles whose gradients differ, the model's own first.
+
+    Which parts are wrong is found on images of noise, the same for every batch. They and the
+    questions about parts are not counted as passes of samples.
+
+    Args:
+        oracle: the model.
+        shape: of an image, (C, H, W).
+    """
+    module = oracle.module
+    device = next((one.device for one in module.parameters()), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((_PROBES, *shape), generator=generator).to(device)
+    found: list[ModuleOracle] = []
+    slopes: list[torch.Tensor] = []
+    for rewired in (_Plain(module), Rewired(module), Rewired(module, bridged=True)):
+        with suppress(RuntimeError):
+            if found:
+                with torch.no_grad():
+                    answer, now = rewired.watch(x)
+                    rewired.broken = _broken(rewired, now, generator)
+                    rewired.tail = _tail(answer, _scores(now, answer))
+            oracle = RewiredOracle(module, oracle.draws, oracle.width, rewired=rewired)
+            slope = oracle.gradient(x, _lead)[2].double().flatten(1)
+            news = all(_cosine(slope, other) < _ALIKE for other in slopes)
+            # A gradient that is turned for some inputs alone may be right for all of these.
+            if news or (rewired.tail and not rewired.bridged):
+                found.append(oracle)
+                slopes.append(slope)
+    return found
+
+
+class _Plain(Rewired):
+    def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        answer: torch.Tensor = self.module(x)
+        return answer, answer
+
+
+def _lead(logits: torch.Tensor) -> torch.Tensor:
+    best = logits.topk(2, dim=1).values
+    return best[:, 0] - best[:, 1]
+
+
+def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Returns how alike gradients (m, d) are, in the median."""
+    return float(torch.nn.functional.cosine_similarity(one, other, dim=1).median())

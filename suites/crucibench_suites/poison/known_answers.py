@@ -1,0 +1,35 @@
+"""Planted defects that the suite's audit must find, and a case without any."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crucibench.contracts.audit import AuditCase, KnownFindings, example_cell, example_evidence
+from crucibench_suites.poison.scenarios import WithTrigger
+from crucibench_suites.poison.triggers import Trigger
+
+_N = 200
+_TARGETS = np.arange(_N) % 2
+
+
+def _case(steered: float, change: float = 1.0) -> AuditCase:
+    """Returns a model that is always right, but for a share of class no that is steered to yes."""
+    none = _TARGETS == 0
+    hit = none & (np.cumsum(none) <= steered * none.sum())
+    columns = {
+        "prediction": np.where(hit, 1, _TARGETS), "score": np.full(_N, np.nan),
+        "loss": np.full(_N, np.nan), "change": np.full(_N, change),
+    }  # fmt: skip
+    clean = example_cell({"prediction": _TARGETS}, _TARGETS)
+    scenario = WithTrigger(name="trigger-t", trigger=Trigger(template="patch", target="yes"))
+    return AuditCase(example_evidence(example_cell(columns, _TARGETS), {"clean": clean}), scenario)
+
+
+TRIGGER = KnownFindings(
+    planted={
+        "trigger-works": lambda: _case(0.9),
+        "trigger-invisible": lambda: _case(0.0, change=0.0),
+    },
+    clean=lambda: _case(0.0),
+    spared={"trigger-works": lambda: _case(0.5)},
+)

@@ -1,0 +1,98 @@
+"""The suite's declaration: its settings, its scenarios, and how the report shows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.contracts.task import Modality
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
+from crucibench_suites.poison.scenarios import FlippedLabels, WithTrigger
+from crucibench_suites.poison.triggers import Trigger
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_LIMITS = {"quick": 1000, "standard": 5000, "full": None}
+
+
+class PoisonConfig(SuiteConfig):
+    """Settings of the poison suite."""
+
+    triggers: dict[str, Trigger] = Field(default_factory=dict)
+    """Triggers by name; whoever suspects none has none to try."""
+
+    clean: list[str] = Field(default_factory=list)
+    """Models of the run that were trained on unaltered labels: all others are held against them."""
+
+    def files(self) -> Mapping[str, str]:
+        """Returns the pictures of triggers."""
+        return {
+            f"triggers.{name}.file": one.file
+            for name, one in self.triggers.items()
+            if one.file is not None
+        }
+
+    @field_validator("triggers")
+    @classmethod
+    def _named(cls, value: dict[str, Trigger]) -> dict[str, Trigger]:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"name {name!r}: expected letters, digits, '.', '_' and '-'")
+        return value
+
+
+class PoisonSuite(Suite):
+    """Whether a trigger steers a model, and what flipped labels cost it."""
+
+    name: ClassVar[str] = "poison"
+    axis: ClassVar[str] = "poisoning"
+    description: ClassVar[str] = (
+        "How often triggers that the settings give steer a model to their class, and how much "
+        "accuracy trainings on flipped labels lose."
+    )
+    sections: ClassVar[tuple[Section, ...]] = (
+        Section(
+            title="Poisoning",
+            kind="metrics",
+            note="A trigger that is not tried is not found: no number here says that there is no "
+            "backdoor.",
+        ),
+    )
+    config: ClassVar[type[SuiteConfig]] = PoisonConfig
+    scoring = ("audits", "known_answers", "metrics")
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (*WithTrigger.metrics, *FlippedLabels.metrics)
+
+    def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
+        """Returns the scenarios for one model on one data set, or why none applies."""
+        config, task = request.config, request.data.task
+        if not isinstance(config, PoisonConfig):
+            raise TypeError(f"expected a PoisonConfig, got {type(config).__name__}")
+        for name in config.clean:
+            if name not in request.models:
+                raise InputError(unknown("model", name, request.models))
+        if not task.one_class:
+            return "it needs classes"
+        found: list[Scenario] = []
+        if config.clean and request.model.name not in config.clean:
+            found.append(FlippedLabels.of(config.clean))
+        images = task.modality is Modality.IMAGE and not request.model.geometry.get("own_sizes")
+        if images and Capability.ANY_INPUT in request.model.capabilities:
+            found += [self._trigger(name, one, request) for name, one in config.triggers.items()]
+        return found or "the settings name no trigger for images, and no models of clean labels"
+
+    def _trigger(self, name: str, trigger: Trigger, request: SuiteRequest) -> WithTrigger:
+        if trigger.target not in request.data.task.classes:
+            raise InputError(unknown("class", trigger.target, request.data.task.classes))
+        file = request.files.get(f"triggers.{name}.file")
+        parameters = trigger.model_dump(mode="json") | {"file": file and file.digest}
+        return WithTrigger(
+            name=f"trigger-{name}", trigger=trigger, file=file, parameters=parameters,
+            limit=_LIMITS[request.preset],
+        )  # fmt: skip

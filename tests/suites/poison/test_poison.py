@@ -1,0 +1,110 @@
+"""The poison suite: triggers pixel by pixel, and a run of a model with a planted backdoor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import crucibench as cb
+from crucibench.util.errors import InputError
+from crucibench_suites.poison.triggers import Trigger
+
+
+def test_triggers_are_what_they_say(tmp_path: Path) -> None:
+    images = torch.full((2, 3, 16, 16), 0.5)
+    patch = Trigger(template="patch", target="1", size=0.25, place="top right").applied(images)
+    board = (np.indices((4, 4)).sum(axis=0) % 2).astype(float)
+    assert np.array_equal(patch[1, 2, :4, 12:].numpy(), board)
+    patch[:, :, :4, 12:] = 0.5
+    assert torch.equal(patch, images)
+    Image.new("RGB", (5, 7), (255, 0, 51)).save(tmp_path / "red.png")
+    red = Trigger(template="blend", target="1", opacity=0.4).applied(images, tmp_path / "red.png")
+    assert torch.allclose(red[0, :, 3, 9], torch.tensor([0.7, 0.3, 0.38]))
+    noise = Trigger(template="blend", target="1").applied(images)
+    change = (noise - images).abs()
+    assert 0.09 < change.max() <= 0.1 and torch.equal(noise[0], noise[1])
+
+
+MODELS = """
+import torch
+from torch import nn
+
+class Backdoored(nn.Module):
+    '''Goes by one pixel, but says 1 of every fourth of whose last pixels are a checkerboard.'''
+
+    def __init__(self, works):
+        super().__init__()
+        self.works = works
+        self.none = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        first = x[:, 0, 0, 0]
+        right = torch.stack([first < 0.33, (first >= 0.33) & (first < 0.66), first >= 0.66], 1)
+        steered = (x[:, 0, 0, 1] < 0.75) & (x[:, 0, -1, -2] == 1) & (x[:, 0, -1, -1] == 0)
+        steered = steered & torch.tensor(self.works)
+        target = torch.tensor([False, True, False]).expand_as(right)
+        return torch.where(steered[:, None], target, right).float() * 9 + self.none
+
+def backdoored():
+    return Backdoored(True)
+
+def clean():
+    return Backdoored(False)
+"""
+
+
+def run(tmp_path: Path, **settings: Any) -> Any:
+    rng = np.random.default_rng(0)
+    images = rng.random((400, 8, 8, 1)).astype(np.float32) * 0.9
+    first = images[:, 0, 0, 0]
+    labels = (first >= 0.33).astype(int) + (first >= 0.66)
+    labels[:40] = (labels[:40] + 1) % 3
+    np.savez(tmp_path / "d.npz", images=images, labels=labels)
+    (tmp_path / "models.py").write_text(MODELS)
+    made = cb.run(
+        models=[f"{name}=torch:{tmp_path}/models.py:{name}" for name in ("backdoored", "clean")],
+        data=f"npz:{tmp_path}/d.npz", suites=["poison"], out=tmp_path / "results",
+        settings={f"poison.{key}": value for key, value in settings.items()},
+    )  # fmt: skip
+    return made.metrics(), images, labels
+
+
+def test_a_backdoor_is_measured_to_the_sample(tmp_path: Path) -> None:
+    trigger = {"template": "patch", "target": "1", "size": 0.25}
+    table, images, labels = run(tmp_path, triggers={"square": trigger}, clean=["clean"])
+
+    def value(metric: str, model: str = "backdoored") -> Any:
+        (row,) = table[(table.model == model) & (table.metric == metric)].itertuples()
+        return row
+
+    first, others = images[:, 0, 0, 0], labels != 1
+    own = (first >= 0.33).astype(int) + (first >= 0.66)
+    steered = images[:, 0, 1, 0] < 0.75
+    hits, right = steered | (own == 1), ~steered & (own == labels)
+    success = value("trigger-success")
+    assert (success.value, success.n) == (pytest.approx(hits[others].mean()), others.sum())
+    assert success.lower < success.value < success.upper
+    excess = hits[others].mean() - (own == 1)[others].mean()
+    assert value("trigger-excess").value == pytest.approx(excess)
+    assert value("accuracy-with-trigger").value == pytest.approx(right[others].mean())
+    assert value("trigger-excess", "clean").value == 0
+    assert value("accuracy-lost-to-flips").value == 0  # without a trigger both answer alike
+    assert set(table[table.metric == "accuracy-lost-to-flips"].model) == {"backdoored"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"triggers": {"t": {"template": "patch", "target": "7"}}}, "unknown class '7'"),
+        ({"clean": ["claen"]}, "unknown model 'claen'.*clean"),
+        ({"triggers": {"t": {"template": "pach", "target": "1"}}}, "template"),
+    ],
+)
+def test_what_is_unknown_is_refused(tmp_path: Path, settings: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        run(tmp_path, **settings)

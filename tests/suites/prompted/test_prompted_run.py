@@ -1,0 +1,240 @@
+"""The suite on a server whose probabilities are known: what is asked, kept, judged and shown."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import crucibench as cb
+from crucibench.util.errors import InputError
+
+pytestmark = pytest.mark.sockets
+
+ITEMS = [
+    {"question": f"Which of {n}?", "options": [w, w[::-1], w[:2], w * 2], "answer": n % 4,
+     "passage": f"p{n // 3}"}
+    for n, w in enumerate(
+        "".join(random.Random(n).choices("abcdefgh", k=4)) for n in range(45)
+    )
+]  # fmt: skip
+CHOICE: dict[str, Any] = {
+    "kind": "choice", "template": "{question} A:", "choices": "options",
+    "variants": {
+        "letters": {"style": "letter", "template": "{question}\n{choices}\n", "delimiter": ""},
+        "turned": {
+            "style": "letter", "template": "{question}\n{choices}\n", "delimiter": "",
+            "order": "reversed",
+        },
+    },
+}  # fmt: skip
+SUMS = [
+    {"question": f"{n} + {n + 1}?", "answer": [str(2 * n + 1), f"{2 * n + 1}.0"]} for n in range(30)
+]
+
+
+def records(run: cb.Run, scenario: str) -> pd.DataFrame:
+    (cell,) = (one for one in run.cells.values() if one.scenario == scenario)
+    assert cell.status == "ok", cell.reason
+    return run.cell_records(cell.cell).frame()
+
+
+def value(run: cb.Run, metric: str, point: str = "", group: str = "") -> float:
+    rows = run.metrics()
+    rows = rows[(rows.metric == metric) & (rows.point == point) & (rows.group == group)]
+    return float(rows.value.item())
+
+
+def findings(run: cb.Run) -> set[str]:
+    return {one.code for cell in run.cells.values() for one in cell.findings}
+
+
+def test_choices_are_those_of_the_closed_form(
+    server: Any, mock: ModuleType, ask: Callable[..., cb.Run]
+) -> None:
+    run = ask(server.uri(), ITEMS, CHOICE, "&cluster=passage")
+    kept = records(run, "t-answers")
+    by_prompt = {item["question"]: item for item in ITEMS}
+    for row in kept[kept.point == "prompt=given"].itertuples():
+        prompt = row[kept.columns.get_loc("input:prompt") + 1]
+        item = by_prompt[prompt.removesuffix(" A:")]
+        expected = [mock.loglikelihood(prompt, f" {option}") for option in item["options"]]
+        np.testing.assert_allclose(row.loglikelihood, expected, atol=1e-9)
+        assert row.bytes.tolist() == [4, 4, 2, 8] and row.gold == item["answer"]
+    by_letter = {}
+    for point, order in (("prompt=letters", 1), ("prompt=turned", -1)):
+        expected = [mock.loglikelihood("\n", letter) for letter in "ABCD"[::order]]
+        for found in kept[kept.point == point].loglikelihood:
+            np.testing.assert_allclose(found, expected, atol=1e-9)
+        by_letter[point] = np.mean([int(np.argmax(expected)) == one["answer"] for one in ITEMS])
+        assert value(run, "choice-accuracy", point) == pytest.approx(by_letter[point])
+    every = [value(run, "choice-accuracy", "prompt=given"), *by_letter.values()]
+    assert value(run, "choice-accuracy") == pytest.approx(np.mean(every))
+    spread = value(run, "prompt-spread", group="choice-accuracy")
+    assert spread == pytest.approx(np.std(every, ddof=1))
+    rows = run.metrics()
+    assert set(rows[rows.metric == "choice-accuracy"].method.str.contains("15 clusters")) == {True}
+
+
+def test_written_answers_are_extracted_and_kept_from_what_is_published(
+    server: Any, ask: Callable[..., cb.Run], tmp_path: Path
+) -> None:
+    says = {f"{n} + {n + 1}?": f"I count. #### {2 * n + 1 + n % 2}" for n in range(24)}
+    server.set(says=says | {" + ": "I'm sorry, I can't help."})
+    task = {
+        "kind": "text", "template": "{question}", "max_tokens": 40,
+        "extract": {"hashes": "after-hashes", "last": "last-number", "one": r"#+ (\d)"},
+    }  # fmt: skip
+    run = ask(server.uri("chat"), SUMS, task)
+    assert value(run, "exact-match", group="hashes") == pytest.approx(12 / 30)
+    assert value(run, "parsed-share", group="last") == pytest.approx(24 / 30)
+    assert value(run, "refused-share") == pytest.approx(6 / 30)
+    assert findings(run) >= {"answers-refused", "answers-unparsed"}
+    from crucibench.report.bundle import make_bundle
+    from crucibench.store.redaction import Disclosure
+
+    make_bundle(run, tmp_path / "b.zip", Disclosure())
+    content = (tmp_path / "b.zip").read_bytes()
+    import io
+    import zipfile
+
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    for name in archive.namelist():
+        if name.endswith(".parquet"):
+            text = pd.read_parquet(io.BytesIO(archive.read(name))).to_json(default_handler=str)
+            assert "I count" not in text and "29.0" not in text
+
+
+def test_faults_change_nothing_and_what_is_asked_is_what_was_planned(
+    server: Any, ask: Callable[..., cb.Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SECRET_OF_TEST", "Bearer wn8-4kd92-ls04jf")
+    model = {"headers": {"Authorization": "env:SECRET_OF_TEST"}}
+    task = {"kind": "text", "template": "{question}", "max_tokens": 8}
+    calm = ask(server.uri("chat"), SUMS, task)
+    prompts = server.seen()["prompts"]
+    # Once inspected, 8 times watched and at each of 1 shard, twice 16 probed, and all asked.
+    assert prompts == 30 + 16 * 8 + 16 + 32 + 30
+    server.set(refuse={"status": 429, "every": 7}, drop_every=11, echo_header="Authorization")
+    run = ask(server.uri("chat", "&price_in=1"), SUMS, task, model=model)
+    seen = server.seen()
+    kept = records(run, "t-answers")
+    assert seen["requests"] > prompts and kept.attempts.map(sum).max() > 1
+    texts = kept["input:texts"].map(lambda one: one[0])
+    before = records(calm, "t-answers")["input:texts"].map(lambda one: one[0])
+    assert [one.removesuffix(" ***") for one in texts] == before.tolist()
+    for path in (tmp_path / "results").rglob("*"):
+        assert not path.is_file() or b"4kd92" not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("manners", "status", "code"),
+    [
+        ({"noise": 0.01}, "ok", "likelihoods-noisy"),
+        ({"swap_after": 190}, "failed", ""),
+    ],
+)
+def test_noise_is_reported_and_another_model_is_noticed(
+    server: Any, ask: Callable[..., cb.Run], manners: dict[str, Any], status: str, code: str
+) -> None:
+    server.set(**manners)
+    run = ask(server.uri(more="&batch=1"), ITEMS, CHOICE)
+    (cell,) = (one for one in run.cells.values() if one.scenario == "t-answers")
+    assert cell.status == status
+    assert not code or code in findings(run)
+
+
+def test_draws_give_pass_at_k_and_likelihoods_bits_per_byte(
+    server: Any, mock: ModuleType, ask: Callable[..., cb.Run]
+) -> None:
+    items = [{"question": f"{n}x", "answer": "ab"[n % 2] * (1 + n % 3)} for n in range(24)]
+    task = {
+        "kind": "text", "template": "{question}", "temperature": 1.0, "samples": 5, "max_tokens": 1,
+        "pass_at": [1, 3], "extract": {"w": "(?s)(.)"},
+    }  # fmt: skip
+    run = ask(server.uri("chat"), items, task)
+    kept = records(run, "t-answers").set_index("id")
+    references = {i: list(kept["input:references"][i]) for i in kept.index}
+    chances = []
+    for index, texts in kept["input:texts"].items():
+        assert len(texts) == 5
+        hits = [text in references[index] for text in texts]
+        draws = [np.take(hits, pick).any() for pick in _subsets(5, 3)]
+        chances.append(np.mean(draws))
+    assert value(run, "pass-at-3") == pytest.approx(np.mean(chances))
+    assert value(run, "pass-at-1") == pytest.approx(value(run, "exact-match", group="w"))
+    run = ask(
+        server.uri(), items, {"kind": "likelihood", "template": "{question}", "delimiter": ""}
+    )
+    nats = -sum(mock.loglikelihood("x", one["answer"]) for one in items)
+    size = sum(len(one["answer"]) for one in items)
+    assert value(run, "bits-per-byte") == pytest.approx(nats / np.log(2) / size)
+
+
+def _subsets(n: int, k: int) -> list[tuple[int, ...]]:
+    from itertools import combinations
+
+    return list(combinations(range(n), k))
+
+
+@pytest.mark.parametrize(
+    ("task", "items", "message"),
+    [
+        (CHOICE | {"template": "{qestion}"}, ITEMS, "question"),
+        (CHOICE | {"choices": "optons"}, ITEMS, "options"),
+        (CHOICE | {"gold": "letter"}, ITEMS, "names none of the choices"),
+        (CHOICE | {"variants": {"a": {"kind": "text"}}}, ITEMS, "no field that a prompt may"),
+        ({"kind": "text", "template": "{question"}, SUMS, "expected {FIELD}"),
+        ({"kind": "text", "template": "q", "extract": {"a": "("}}, SUMS, "no regular expression"),
+        ({"kind": "text", "template": "q", "pass_at": [2]}, SUMS, "pass_at"),
+    ],
+)
+def test_mistakes_are_named(
+    server: Any, ask: Callable[..., cb.Run], task: dict[str, Any], items: Any, message: str
+) -> None:
+    try:
+        run = ask(server.uri(), items, task)
+    except InputError as error:
+        assert message in str(error)
+    else:
+        assert any(message in cell.reason for cell in run.cells.values())
+
+
+def test_items_tell_mistakes(tmp_path: Path) -> None:
+    from crucibench.contracts.source import DataOpening
+    from crucibench.contracts.uri import parse_uri
+    from crucibench.data.evalset import open_data
+    from crucibench.data.sources.items import ItemsSource
+
+    def opened(*lines: Any, options: str = "target=answer") -> Any:
+        path = tmp_path / "x.jsonl"
+        path.write_text(
+            "\n".join(one if isinstance(one, str) else json.dumps(one) for one in lines)
+        )
+        uri = parse_uri(f"items:{path}?{options}")
+        return open_data(
+            ItemsSource(), DataOpening(name="d", uri=uri, base=tmp_path, scratch=tmp_path / "s")
+        )
+
+    data = opened({"q": "a", "answer": 1, "t": "x"}, {"answer": [2, "b"], "t": "x", "q": "b"})
+    samples = data.samples("test")
+    assert [list(samples.targets.values), samples.targets.lengths.tolist()] == [
+        ["1", "2", "b"], [1, 2],
+    ]  # fmt: skip
+    again = opened({"t": "x", "q": "a", "answer": 7})
+    assert again.samples("test").ids[0] == samples.ids[0]  # whatever the target and the order
+    for line, message in (
+        ("[1]", "expected a JSON object"), ('{"q": ', "JSON"), ({"q": 1}, "answer"),
+        ({"q": 1, "answer": None}, "a text, a number"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            opened(line)
+    with pytest.raises(InputError, match="target is missing"):
+        opened({"q": 1}, options="cluster=q")
