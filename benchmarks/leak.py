@@ -292,8 +292,8 @@ def main() -> None:
         "## Membership",
         "",
         f"MLPs on half of the digits, half of whose labels are random, {seeds} of each. "
-        "Both settings, and what the audit asks (an AUROC shown to exceed 0.55), were chosen on the "
-        "first seeds, after shares told at 1 % found no memorising MLP.",
+        "Both settings, and what the audit asks (an AUROC shown to exceed 0.55), were chosen on "
+        "the first seeds, after shares told at 1 % found no memorising MLP.",
         "",
         *table(("MLP", "told at 1 % false alarms", "AUROC", "members-told", "apart from ART"),
                memorised(seeds)),
