@@ -36,6 +36,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.uri import URI
+from crucibench.util.devices import fix_precision
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 from crucibench.util.optional import need
@@ -89,26 +90,25 @@ class TransformersAdapter(LibraryAdapter):
     @classmethod
     def open(cls, opening: Opening) -> Adapter:
         cls.sources(opening.uri, opening.base)
+        modality = opening.data.task.modality
+        if modality is Modality.TABLE:
+            raise _unfit(opening)
         files = find_files(opening)
-        if not any("CausalLM" in name or "LMHead" in name for name in _architectures(files)):
-            opening.uri.only(*_OPTIONS)
-            return super().open(opening)
-        return CausalAdapter.open(opening)
+        if any("CausalLM" in name or "LMHead" in name for name in _architectures(files)):
+            return CausalAdapter.of(files, opening)
+        opening.uri.only(*_OPTIONS)
+        if modality not in _KINDS:
+            raise _unfit(opening)
+        fix_precision()
+        return cls._opened(*cls._made(opening, files), opening)
 
     @classmethod
-    def _made(cls, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
-        cls.sources(opening.uri, opening.base)
-        modality = opening.data.task.modality
-        if modality not in _KINDS:
-            raise InputError(
-                f"hf:{opening.uri.rest}: models of transformers take texts or images, "
-                f"the data holds {modality}s"
-            )
-        files = find_files(opening)
+    def _made(cls, opening: Opening, files: Files | None = None) -> tuple[nn.Module, LibraryOrigin]:
+        files = files or find_files(opening)
         with quiet():
             need("transformers", "text")
         model = _model(files, opening)
-        made = _text if modality is Modality.TEXT else _image
+        made = _text if opening.data.task.modality is Modality.TEXT else _image
         if list_fields(opening.data.task):
             made = _boxes
         return made(model, files, opening)
@@ -168,6 +168,13 @@ def _model(files: Files, opening: Opening) -> Any:
     config = loaded(transformers.AutoConfig, files, opening, "configuration")
     _check_task(config, task, files.what)
     return model_of_kind(kind, config, files, opening)
+
+
+def _unfit(opening: Opening) -> InputError:
+    return InputError(
+        f"hf:{opening.uri.rest}: models of transformers take texts or images, "
+        f"the data holds {opening.data.task.modality}s"
+    )
 
 
 def _architectures(files: Files) -> list[str]:
