@@ -21,8 +21,8 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "faults.py"
     ("only", "cases"),
     [
         ("", 8),
-        # While cells are scored: the engine is killed, or the workers are.
-        (r"engine \w+ \S+/tables/\S+ 1: a kill", 3),
+        # While cells are scored: the process that scores is killed.
+        (r"\w+ \w+ \S+/tables/\S+ 1: a kill", 3),
     ],
 )
 def test_one_fault_and_the_same_command_again(only: str, cases: int) -> None:
