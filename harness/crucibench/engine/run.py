@@ -194,7 +194,7 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener, judge: Judg
         plan, ready.resolved, layout, ready.inspection, environment=ready.environment,
         events=events, cache=cache, listener=listener,
         observed=ready.inspection.observed(ready.variables),
-        score=executor.aside if len(executor.slots) > 1 else None,
+        score=executor.aside if len(executor.slots) > 1 and options.part is None else None,
     )  # fmt: skip
     _write_inputs(ready, lifecycle.role)
     schedule = Schedule(mine, executor, lifecycle, limits=limits, events=events, listener=listener)
