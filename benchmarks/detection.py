@@ -290,8 +290,10 @@ def coverage(sets: int, seed: int) -> tuple[list[list[str]], str]:
                 own=evidence.own, needs={}, data=evidence.data, options=options
             )
             for row in rows_of(numbers(views[0]), scenario, evidence):
-                plain[row.metric] += not row.mark
-                hits[row.metric, "unmarked"] += not row.mark and holds(row, alike[0][row.metric])
+                # A row without an interval bears no claim either.
+                bears = not row.mark and row.lower is not None
+                plain[row.metric] += bears
+                hits[row.metric, "unmarked"] += bears and holds(row, alike[0][row.metric])
                 for what, truth in (("alike", alike), ("many", many)):
                     hits[row.metric, what] += holds(row, truth[0][row.metric])
             pairs = {
@@ -317,8 +319,8 @@ def coverage(sets: int, seed: int) -> tuple[list[list[str]], str]:
     level = 1 - 2 * 0.05 / len(tallied)
     bounds = [clopper_pearson(hit, count, level).upper for hit, count in tallied]
     return found, (
-        f"Of {len(tallied)} tallies of numbers that are mostly not marked (unmarked rows, and "
-        "differences, that hold the mean of such sets), the least has a simultaneous 95 % upper "
+        f"Of {len(tallied)} tallies of numbers that mostly have an interval and no mark (such "
+        "rows, and differences, that hold the mean of such sets), the least has a simultaneous 95 % upper "
         f"bound of {100 * min(bounds):.1f} %; {sum(one < 0.935 for one in bounds)} have one under "
         "93.5 %."
     )
