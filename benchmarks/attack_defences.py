@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from _attacked import Live
-from _defences import BUILDING, HELD_OUT, HONEST, Defence
+from _defences import BUILDING, HELD_OUT, HONEST, REPAIRED, Defence
 from _report import publish, table
 from torch import nn
 
@@ -116,6 +116,7 @@ def main() -> None:
             defence = make(nets)
             defence.model.eval()
             when = "held out" if name in HELD_OUT else "while building"
+            when += ", then repaired" if name in REPAIRED else ""
             truth = yardstick(defence, x, y)
             rows.append([name, defence.family, when, *_attacked(defence.model, x, y, truth)])
             write(args.samples, rows)

@@ -22,7 +22,7 @@ import torch
 from _report import publish, table
 from _shapes import opened, role
 from PIL import Image
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_digits, load_sample_images
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict, train_test_split
@@ -48,14 +48,17 @@ from crucibench_suites.leak.sketches import IMAGE_BITS, partners, sketched
 PLANTED = 200
 
 
-def altered_image(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Returns an image once more: as JPEG, brighter, paler, noisier, or smaller and back."""
+def altered_image(image: torch.Tensor, rng: np.random.Generator, quality: int = 0) -> torch.Tensor:
+    """Returns an image once more: as JPEG, darker, paler, noisier, or smaller and back.
+
+    With a quality it is as JPEG of that quality.
+    """
     pixels = (image.numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
     picture = Image.fromarray(pixels.squeeze())
-    how = rng.integers(5 if len(pixels) >= 16 else 4)
+    how = 0 if quality else rng.integers(5 if len(pixels) >= 16 else 4)
     if how == 0:
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=80)
+        picture.save(file, "JPEG", quality=quality or 80)
         picture = Image.open(file).convert(picture.mode)
     elif how == 4:
         picture = picture.resize([3 * side // 4 for side in picture.size]).resize(picture.size)
@@ -95,12 +98,21 @@ def near_duplicates(scratch: Path) -> list[list[object]]:
     reviews = opened("synthetic:reviews?n=2000&train=1", scratch)
     texts = reviews.batch("test", range(2000), InputSpec(modality=Modality.TEXT)).inputs
     cancer = load_breast_cancer(as_frame=True).data
+    other, _ = role(opened("synthetic:shapes?n=2000&train=1&seed=1&size=48", scratch), "test")
+    tiles = np.array([picture[top : top + 32, left : left + 32]
+                      for picture in load_sample_images().images
+                      for top in range(0, 396, 32) for left in range(0, 609, 32)])  # fmt: skip
+    tiles = np.random.default_rng(1).permutation(tiles).transpose(0, 3, 1, 2)
+    photographs = torch.from_numpy(tiles.astype(np.float32) / 255)
     lines: list[list[object]] = []
-    for name, modality, samples in (
-        ("digits, 8 x 8 pixels", Modality.IMAGE, digits),
-        ("shapes, 32 x 32 pixels", Modality.IMAGE, shapes),
-        ("reviews", Modality.TEXT, list(texts)),
-        ("breast cancer, 30 columns", Modality.TABLE, cancer),
+    for name, modality, samples, quality in (
+        ("digits, 8 x 8 pixels", Modality.IMAGE, digits, 0),
+        ("shapes, 32 x 32 pixels", Modality.IMAGE, shapes, 0),
+        ("reviews", Modality.TEXT, list(texts), 0),
+        ("breast cancer, 30 columns", Modality.TABLE, cancer, 0),
+        ("other shapes, 48 x 48 pixels", Modality.IMAGE, other, 0),
+        ("tiles of two photographs, 32 x 32 pixels", Modality.IMAGE, photographs, 0),
+        ("shapes, 32 x 32 pixels, JPEG at 70 alone", Modality.IMAGE, shapes, 70),
     ):
         n = len(samples) // 2
         chosen = rng.choice(n, PLANTED, replace=False)
@@ -112,7 +124,9 @@ def near_duplicates(scratch: Path) -> list[list[object]]:
             planted = [*test, *(altered_text(train[row], rng) for row in chosen)]
         else:
             train, test = samples[:n], samples[n:]
-            planted = torch.stack([*test, *(altered_image(train[row], rng) for row in chosen)])
+            planted = torch.stack(
+                [*test, *(altered_image(train[row], rng, quality) for row in chosen)]
+            )
         cells = []
         for part in (planted, train):
             ids = [f"{row:032x}" for row in range(len(part))]
@@ -270,18 +284,24 @@ def main() -> None:
         *table(("data", "by", "recall, %", "others flagged", "precision, %", "right partner, %"),
                near),
         "",
-        "What is flagged of the others may be alike, too: nobody looked at them.",
+        "What is flagged of the others may be alike, too: nobody looked at them. The thresholds "
+        "for images were chosen on the digits and the shapes of 32 x 32 pixels; there JPEG was at "
+        "70 first, and is at 80 since too many were missed: the last row is what was. The other "
+        "shapes were not looked at before.",
         "",
         "## Membership",
         "",
-        f"MLPs on half of the digits, half of whose labels are random, {seeds} of each.",
+        f"MLPs on half of the digits, half of whose labels are random, {seeds} of each. "
+        "Both settings, and what the audit asks (an AUROC shown to exceed 0.55), were chosen on "
+        "the first seeds, after shares told at 1 % found no memorising MLP.",
         "",
         *table(("MLP", "told at 1 % false alarms", "AUROC", "members-told", "apart from ART"),
                memorised(seeds)),
         "",
         f"## A twentieth of 600 test labels flipped, {repeats} times",
         "",
-        "Five models of digits; forests judge the labels, out of fold.",
+        "Five models of digits, chosen to be near one another; forests judge the labels, out of "
+        "fold.",
         "",
         *table(("interval holds the rank by unaltered labels", "rank by given labels is that",
                 "interval excludes a rank", "flipped labels doubted, %", "doubted are flipped, %"),

@@ -3,9 +3,9 @@
     python benchmarks/restoring.py [--samples 30] [--only WORD]
 
 Models of steps on scikit-learn's digits, none of which was looked at while the attack was built;
-labels alone, equal questions. The plain search is the yardstick: from the nearest random image that is
-wrong, blocks of ever fewer coordinates go back to what they were, what is left goes half the way three times, and so
-again from another image while questions last.
+labels alone, equal questions. The plain search is the yardstick: from the nearest of ten random
+images that is wrong, blocks of ever fewer coordinates go back to what they were, what is left goes
+half the way three times, and so again from other images while questions last.
 """
 
 from __future__ import annotations

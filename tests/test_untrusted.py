@@ -29,6 +29,7 @@ OPENERS = {
     "np": {"load", "fromfile", "loadtxt", "genfromtxt"},
     "Image": {"open"},
     "zipfile": {"ZipFile"},
+    "ElementTree": {"parse", "fromstring", "iterparse", "XML"},
 }
 
 OWN = {

@@ -12,6 +12,8 @@ from crucibench.contracts.adapter import Answer
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.task import AnswerField, OutputError, Task
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
 
 KINDS = ("probabilities", "logits", "labels", "values")
 
@@ -57,7 +59,28 @@ def list_capabilities(task: Task) -> frozenset[Capability]:
     return frozenset({Capability.ANY_INPUT, *(Capability(one.name) for one in list_fields(task))})
 
 
-def list_answer(found: Any, task: Task, scales: Sequence[Scale] | None, rows: int) -> Answer:
+def label_places(names: Any, task: Task, what: str) -> NDArray[np.int64] | None:
+    """Returns the data's class of each of a model's, -1 where the data has none of its name.
+
+    None where the model names none: its labels are then the data's indices.
+
+    Raises:
+        InputError: if a class of the data is none of the model's.
+    """
+    if names is None:
+        return None
+    own = [str(name) for name in names]
+    for name in task.classes:
+        if name not in own:
+            raise InputError(f"{what}: {unknown('class', name, own)}")
+    places = {name: at for at, name in enumerate(task.classes)}
+    return np.array([places.get(name, -1) for name in own], dtype=np.int64)
+
+
+def list_answer(
+    found: Any, task: Task, scales: Sequence[Scale] | None, rows: int,
+    places: NDArray[np.int64] | None = None,
+) -> Answer:  # fmt: skip
     """Returns an answer of lists.
 
     Args:
@@ -66,6 +89,7 @@ def list_answer(found: Any, task: Task, scales: Sequence[Scale] | None, rows: in
         task: whose fields are wanted.
         scales: how the adapter resized each sample; None where it resized none.
         rows: how many samples there are.
+        places: as `label_places` returns them; items of classes that the data has not are left out.
 
     Raises:
         OutputError: if it has another form.
@@ -78,10 +102,22 @@ def list_answer(found: Any, task: Task, scales: Sequence[Scale] | None, rows: in
     missing = [field.name for field in fields if any(field.name not in one for one in found)]
     if missing:
         raise OutputError(f"expected dicts of {names}, got one without {missing[0]}")
-    return Answer(
-        **{field.name: _column([one[field.name] for one in found], field, scales)
-           for field in fields}
-    )  # fmt: skip
+    columns = {field.name: _column([one[field.name] for one in found], field, scales)
+               for field in fields}  # fmt: skip
+    return Answer(**(columns if places is None else _placed(columns, places)))
+
+
+def _placed(columns: dict[str, Lists], places: NDArray[np.int64]) -> dict[str, Lists]:
+    labels = columns["labels"].values.astype(np.int64)
+    if len(labels) and not (labels.min() >= 0 and labels.max() < len(places)):
+        raise OutputError(f"labels: expected class indices from 0 to {len(places) - 1}")
+    mine = places[labels]
+    columns["labels"] = Lists(columns["labels"].offsets, mine)
+    kept = mine >= 0
+    return {
+        name: Lists.of(np.bincount(one.rows[kept], minlength=len(one)), one.values[kept])
+        for name, one in columns.items()
+    }
 
 
 def _column(found: list[Any], field: AnswerField, scales: Sequence[Scale] | None) -> Lists:

@@ -61,7 +61,10 @@ class LibraryAdapter(TorchAdapter):
     @classmethod
     def open(cls, opening: Opening) -> Adapter:
         fix_precision()
-        module, origin = cls._made(opening)
+        return cls._opened(*cls._made(opening), opening)
+
+    @classmethod
+    def _opened(cls, module: nn.Module, origin: LibraryOrigin, opening: Opening) -> Adapter:
         module = module.requires_grad_(False).to(opening.device).eval()
         adapter = cls(module, Loaded(origin, opening.device), opening)
         adapter._look()

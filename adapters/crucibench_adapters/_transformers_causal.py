@@ -58,9 +58,17 @@ class CausalAdapter(Asking):
 
     @classmethod
     def open(cls, opening: Opening) -> Adapter:
+        return cls.of(find_files(opening), opening)
+
+    @classmethod
+    def of(cls, files: Files, opening: Opening) -> CausalAdapter:
+        """Loads the model that lies in `files`.
+
+        Raises:
+            InputError: if it can't be loaded, or does not fit the data.
+        """
         opening.uri.only(*OPTIONS)
         fix_precision()
-        files = find_files(opening)
         with quiet():
             transformers = need("transformers", "text")
         files.tokenizer_digest()  # says whether there is one

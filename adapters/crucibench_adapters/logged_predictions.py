@@ -19,7 +19,7 @@ from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sour
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.lists import Lists
-from crucibench.contracts.task import OutputError, Task
+from crucibench.contracts.task import Modality, OutputError, Task
 from crucibench.contracts.uri import URI, existing_file, parse_uri
 from crucibench.util.coco import read_annotations, read_results
 from crucibench.util.errors import InputError
@@ -449,7 +449,8 @@ class LoggedDetections(Adapter):
             InputError: if the data is no ``coco:`` data, or an entry can't be meant.
         """
         self.task = opening.data.task
-        self.input_spec = InputSpec()
+        # Nothing is asked of pixels, which may be shown: whatever sizes images have.
+        self.input_spec = InputSpec(own_sizes=self.task.modality is Modality.IMAGE)
         self._file = file
         address = parse_uri(opening.data.uri)
         if file.suffix != ".json" or address.scheme != "coco":

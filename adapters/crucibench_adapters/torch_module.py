@@ -45,6 +45,7 @@ from crucibench_adapters._classes import ClassMap
 from crucibench_adapters._outputs import (
     Scale,
     capabilities_of,
+    label_places,
     list_answer,
     list_capabilities,
     list_fields,
@@ -144,6 +145,12 @@ class TorchAdapter(Adapter):
             self.capabilities -= {Capability.GRADIENTS}
         if self._lists:
             self.capabilities = list_capabilities(self.task)
+            names, declared = getattr(module, "crucibench_classes", None), opening.classes
+            if isinstance(declared, Mapping):
+                names = None if names is None else [declared.get(name, name) for name in names]
+            elif declared is not None:
+                names = declared
+            self._places = label_places(names, self.task, loaded.origin.what)
 
     def _predict(self, batch: Batch, want: Request) -> Answer:
         import torch
@@ -196,6 +203,8 @@ class TorchAdapter(Adapter):
     def read_timed(self, answer: object) -> Answer | None:
         import torch
 
+        if self._lists and self._resize is None and isinstance(answer, list):
+            return list_answer(answer, self.task, None, len(answer), self._places)
         if not isinstance(answer, torch.Tensor):
             return None
         array = _array(answer)
@@ -243,7 +252,7 @@ class TorchAdapter(Adapter):
         if self._resize is not None:
             height, width = self._resize
             scales = [(width / one.shape[2], height / one.shape[1]) for one in batch.inputs]
-        return list_answer(found, self.task, scales, len(batch))
+        return list_answer(found, self.task, scales, len(batch), self._places)
 
     def module(self) -> torch.nn.Module:
         if Capability.GRADIENTS not in self.capabilities:
@@ -390,7 +399,7 @@ class TorchAdapter(Adapter):
         answer = None
         if inputs is not None:
             answer, self._single = ask(self._module, self._canonical, inputs, what)
-        if self.task.one_class:
+        if self.task.classes and not self._lists:
             self._match_classes(answer)
         if inputs is not None and batch is not None:
             self.capabilities = self._seen(inputs, batch)

@@ -36,11 +36,13 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.uri import URI
+from crucibench.util.devices import fix_precision
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 from crucibench.util.optional import need
 from crucibench_adapters._class_prompts import prompt_files
 from crucibench_adapters._classes import imagenet_synsets, named_for
+from crucibench_adapters._outputs import list_fields
 from crucibench_adapters._preprocessing import stored_form
 from crucibench_adapters._quiet import quiet
 from crucibench_adapters._torch_zoo import (
@@ -68,11 +70,12 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("revision", "max_length", "fit")
 _KINDS = {Modality.TEXT: "SequenceClassification", Modality.IMAGE: "ImageClassification"}
+_BOXES = "ObjectDetection"
 _PASSING = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "id2label", "label2id")
 
 
 class TransformersAdapter(LibraryAdapter):
-    """A classifier or regressor of `transformers`, in eval mode."""
+    """A classifier, regressor or object detector of `transformers`, in eval mode."""
 
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
 
@@ -87,26 +90,27 @@ class TransformersAdapter(LibraryAdapter):
     @classmethod
     def open(cls, opening: Opening) -> Adapter:
         cls.sources(opening.uri, opening.base)
+        modality = opening.data.task.modality
+        if modality is Modality.TABLE:
+            raise _unfit(opening)
         files = find_files(opening)
-        if not any("CausalLM" in name or "LMHead" in name for name in _architectures(files)):
-            opening.uri.only(*_OPTIONS)
-            return super().open(opening)
-        return CausalAdapter.open(opening)
+        if any("CausalLM" in name or "LMHead" in name for name in _architectures(files)):
+            return CausalAdapter.of(files, opening)
+        opening.uri.only(*_OPTIONS)
+        if modality not in _KINDS:
+            raise _unfit(opening)
+        fix_precision()
+        return cls._opened(*cls._made(opening, files), opening)
 
     @classmethod
-    def _made(cls, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
-        cls.sources(opening.uri, opening.base)
-        modality = opening.data.task.modality
-        if modality not in _KINDS:
-            raise InputError(
-                f"hf:{opening.uri.rest}: models of transformers take texts or images, "
-                f"the data holds {modality}s"
-            )
-        files = find_files(opening)
+    def _made(cls, opening: Opening, files: Files | None = None) -> tuple[nn.Module, LibraryOrigin]:
+        files = files or find_files(opening)
         with quiet():
             need("transformers", "text")
         model = _model(files, opening)
-        made = _text if modality is Modality.TEXT else _image
+        made = _text if opening.data.task.modality is Modality.TEXT else _image
+        if list_fields(opening.data.task):
+            made = _boxes
         return made(model, files, opening)
 
     def vocabulary(self) -> torch.Tensor:
@@ -156,13 +160,21 @@ class TransformersAdapter(LibraryAdapter):
 def _model(files: Files, opening: Opening) -> Any:
     """Returns the classifier."""
     transformers = need("transformers", "text")
-    kind = _KINDS[opening.data.task.modality]
+    task = opening.data.task
+    kind = _BOXES if list_fields(task) else _KINDS[task.modality]
     named = _architectures(files)
     if named and not any(kind in name for name in named):
         raise InputError(f"{files.what}: expected a model for {kind}, got {', '.join(named)}")
     config = loaded(transformers.AutoConfig, files, opening, "configuration")
-    _check_task(config, opening.data.task, files.what)
+    _check_task(config, task, files.what)
     return model_of_kind(kind, config, files, opening)
+
+
+def _unfit(opening: Opening) -> InputError:
+    return InputError(
+        f"hf:{opening.uri.rest}: models of transformers take texts or images, "
+        f"the data holds {opening.data.task.modality}s"
+    )
 
 
 def _architectures(files: Files) -> list[str]:
@@ -171,11 +183,14 @@ def _architectures(files: Files) -> list[str]:
 
 def _check_task(config: Any, task: Task, what: str) -> None:
     problem, labels = getattr(config, "problem_type", None), int(config.num_labels)
-    if problem == "multi_label_classification":
+    single = task.one_class or task.one_number
+    if problem == "multi_label_classification" and single:
         raise InputError(
             f"{what} gives a sample any number of labels (multi_label_classification): "
             "expected one class for each sample"
         )
+    if problem not in {None, "multi_label_classification"} and not single:
+        raise InputError(f"{what} gives one answer ({problem}), the data asks for {task.kind}")
     if task.one_number and (labels != 1 or problem not in {None, "regression"}):
         raise InputError(
             f"{what}: the data asks for a number (regression), the model gives {labels} classes"
@@ -230,6 +245,22 @@ def _image(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, Libra
     names = _names(model)
     notes += declare(module, opening, inputs, names, imagenet_synsets(names or ()))
     return module, _origin(model, files, {}, notes, {})
+
+
+def _boxes(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
+    from crucibench_adapters._transformers_boxes import BoxDetector
+
+    transformers = need("transformers", "text")
+    processor = loaded(
+        transformers.AutoImageProcessor, files, opening, "image processor", **_plain_backend()
+    )
+    if not hasattr(processor, "post_process_object_detection"):
+        raise InputError(f"{files.what}: its {type(processor).__name__} gives no boxes")
+    module = BoxDetector(model, processor)
+    notes = _name_classes(module, model, opening)
+    facts = {"processor": data_digest(processor.to_dict())}
+    steps = {"resizing": f"{type(processor).__name__} of transformers"}
+    return module, _origin(model, files, facts, notes, steps)
 
 
 def _plain_backend() -> dict[str, Any]:

@@ -92,7 +92,7 @@ def _row(one: MetricDifference, several: bool, model: bool) -> list[str | None]:
     return [
         f"{name} on {one.data}" if several else name, *values,
         None if one.delta is None else str(show_number(one.delta, *ends)), p_value,
-        f"{len(one.flips.lost)} / {len(one.flips.gained)}" if one.flips else None,
+        f"{len(one.changes.lost)} / {len(one.changes.gained)}" if one.changes else None,
         None if one.detectable is None else f"{one.detectable:.2g}", change(one),
     ]  # fmt: skip
 
@@ -108,8 +108,8 @@ def document(name: str, comparison: Comparison) -> dict[str, Any]:
         "differences": [
             {
                 **{key: value for key, value in flat(name, one).items() if key != "comparison"},
-                "flips": None if one.flips is None else {
-                    "lost": list(one.flips.lost), "gained": list(one.flips.gained),
+                "flips": None if one.changes is None else {
+                    "lost": list(one.changes.lost), "gained": list(one.changes.gained),
                 },
             }
             for one in comparison.differences
@@ -125,7 +125,7 @@ def document(name: str, comparison: Comparison) -> dict[str, Any]:
 def flat(name: str, one: MetricDifference) -> dict[str, Any]:
     """Returns one difference as a row of plain data."""
     lower, upper, level = one.interval[:3] if one.interval else (None, None, None)
-    lost, gained = (len(one.flips.lost), len(one.flips.gained)) if one.flips else (None, None)
+    lost, gained = (len(one.changes.lost), len(one.changes.gained)) if one.changes else (None, None)
     values = (
         name, one.data, str(one.address), one.direction, one.baseline, one.candidate, one.delta,
         lower, upper, level, one.standard_error, one.p, one.p_adjusted, one.method, one.n, lost,

@@ -72,6 +72,7 @@ class MeasuredDifference:
     method: str = ""
     detectable: float | None = None
     flips: Flips | None = None
+    moved: Flips | None = None
     identical: bool = False
     reason: str = ""
 
@@ -274,6 +275,7 @@ class _Cell:
             baseline=values[0], candidate=values[1], n=self.n, interval=found.interval,
             standard_error=error, p=found.p_value if math.isfinite(found.p_value) else None,
             method=found.method, detectable=detectable, flips=self._flips(pair),
+            moved=self._moved(pair),
             identical=found.degenerate and values[0] == values[1],
             reason=found.reason or "",
         )  # fmt: skip
@@ -286,6 +288,15 @@ class _Cell:
         if pair.lower_is_better:
             was, now = among & ~was, among & ~now
         return Flips(self.ids[was & ~now], self.ids[now & ~was])
+
+    def _moved(self, pair: FormPair) -> Flips | None:
+        first, second = pair.baseline, pair.candidate
+        if not (isinstance(first, RowMetric) and isinstance(second, RowMetric)):
+            return None
+        if first.by_sample is None or second.by_sample is None:
+            return None
+        was, now = first.by_sample, second.by_sample
+        return Flips(self.ids[now < was], self.ids[now > was])
 
 
 class _Side(NamedTuple):

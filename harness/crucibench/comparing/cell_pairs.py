@@ -249,7 +249,8 @@ class CellPair:
                 baseline=one.baseline, candidate=one.candidate, delta=one.delta,
                 interval=one.interval, standard_error=one.standard_error, p=one.p,
                 method=one.method, n=one.n, detectable=one.detectable, verdicts=verdicts,
-                flips=one.flips, identical=one.identical, reason=_reason(one, rows),
+                flips=one.flips, moved=one.moved, identical=one.identical,
+                reason=_reason(one, rows),
             )  # fmt: skip
 
     def _measured(self, old: PlannedCell, new: PlannedCell) -> dict[Key, MeasuredDifference]:

@@ -56,6 +56,8 @@ class MetricDifference:
         detectable: the smallest difference that this n shows with a power of 80 % at 5 %.
         verdicts: of the baseline's and the candidate's cell.
         flips: ids that changed between right and wrong, for shares of right answers.
+        moved: ids of samples that are answered worse, and better, for numbers that are no share of
+            right answers and no mean, such as average precision.
         identical: no sample tells the two apart, so that resampling shows no spread: delta is 0, p
             is 1, and only shares have an interval.
         primary: whether it is a headline number of its suite, a primary endpoint.
@@ -81,11 +83,17 @@ class MetricDifference:
     detectable: float | None = None
     verdicts: tuple[str, str]
     flips: Flips | None = None
+    moved: Flips | None = None
     identical: bool = False
     primary: bool = False
     biased: bool = False
     spread: RecipeSpread | None = None
     reason: str = ""
+
+    @property
+    def changes(self) -> Flips | None:
+        """The ids that were lost and gained: `flips`, or `moved` where there are none."""
+        return self.moved if self.flips is None else self.flips
 
     @property
     def gain(self) -> float | None:

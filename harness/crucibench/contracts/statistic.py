@@ -347,6 +347,8 @@ class RowMetric:
         bounded: the same as a mean of bounded numbers, where it is one.
         rare: how many samples have the rarer of the outcomes that it is made of, e.g. errors: with
             few of them resampling shows too little. None where there is no such outcome.
+        by_sample: how well each sample is answered, shape (n,), higher being better, where the
+            number is no mean over samples: says on which of them one model is better.
     """
 
     of_rows: OfRows
@@ -359,6 +361,7 @@ class RowMetric:
     closed_by_cluster: bool = False
     bounded: BoundedMean | None = None
     rare: int | None = None
+    by_sample: Floats | None = None
 
     def __post_init__(self) -> None:
         if self.influence is None and isinstance(self.of_rows, Statistic):

@@ -144,6 +144,9 @@ class TaskKind(ABC):
         metrics: names of the registered metrics that a clean pass is judged by, in the order of
             the report.
         headline: the id of the metric that stands for a model's quality: a mean over samples.
+        perturbed_metrics: those of `metrics` that perturbed samples are judged by where targets
+            are neither classes nor numbers; empty for the headline alone.
+        group_metrics: ids of the metrics of `by_sample`; empty for the headline alone.
         sections: of the report, in place of those of a suite that leaves them to the task
             (`Suite.sections_by_task`); empty for the suite's own.
     """
@@ -158,6 +161,8 @@ class TaskKind(ABC):
     paired_columns: ClassVar[tuple[str, ...]] = ("prediction",)
     metrics: ClassVar[tuple[str, ...]]
     headline: ClassVar[str]
+    perturbed_metrics: ClassVar[tuple[str, ...]] = ()
+    group_metrics: ClassVar[tuple[str, ...]] = ()
     sections: ClassVar[tuple[Section, ...]] = ()
 
     @property
@@ -232,6 +237,21 @@ class TaskKind(ABC):
     @abstractmethod
     def quality(self, view: Any) -> NDArray[np.float64]:
         """Returns of each sample what the headline metric is the mean of, shape (n,)."""
+
+    def by_sample(self, view: Any) -> Sequence[tuple[NDArray[Any], NDArray[np.bool_] | None]]:
+        """Returns what `group_metrics` are means of, by which groups of samples are compared.
+
+        Of each the values of samples, shape (n,), bool where it is a proportion, and which samples
+        it is a mean over, None for all. Asked where targets are neither classes nor numbers.
+        """
+        return [(self.quality(view), None)]
+
+    def changed(self, first: Any, second: Any) -> NDArray[np.bool_] | None:
+        """Returns which samples two views answer otherwise, shape (n,); None where none are alike.
+
+        What is a flip of an answer, e.g. any label of several; default None.
+        """
+        return None
 
     def baselines(
         self, targets: Any, task: Task, uniform: NDArray[np.floating[Any]]
@@ -340,7 +360,10 @@ class Decision:
     Attributes:
         positive: the index of the positive class.
         threshold: the decision is positive where its probability is at least this.
+        thresholds: likewise of each of several labels, in the order of the classes; empty where
+            `threshold` is that of all.
     """
 
     positive: int = 1
     threshold: float = 0.5
+    thresholds: tuple[float, ...] = ()

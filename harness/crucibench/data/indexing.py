@@ -476,8 +476,7 @@ def read_targets(raw: RawData, main: MainData | None = None) -> Targets:
         known: tuple[str, ...] | None = raw.labels
     else:
         feature = next(iter(raw.roles.values())).features[name]
-        names = getattr(feature, "names", None)
-        known = tuple(names) if names else None
+        known = _names(feature)
     declared = kind or raw.kind or ("multilabel" if raw.labels else "")
     lists = bool(declared) and task_kinds().get(declared).list_targets
     if raw.labels and not lists:
@@ -507,6 +506,14 @@ def read_targets(raw: RawData, main: MainData | None = None) -> Targets:
     task = Task(kind=kind, modality=raw.modality, classes=classes)
     bad = {role: found for role, (found, _) in absent.items()}
     return Targets(task, values, bad, {role: left_out for role, (_, left_out) in absent.items()})
+
+
+def _names(feature: Any) -> tuple[str, ...] | None:
+    """Returns the class names that a feature of `datasets` knows, perhaps of what is in it."""
+    if isinstance(feature, dict):
+        return next(filter(None, map(_names, feature.values())), None)
+    names = getattr(feature, "names", None) or _names(getattr(feature, "feature", {}))
+    return tuple(names) if names else None
 
 
 def _flags(dataset: datasets.Dataset, role: str, names: tuple[str, ...]) -> Any:

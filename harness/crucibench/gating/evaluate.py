@@ -452,7 +452,7 @@ def _against(
             outcome, draft.test, difference, bound, size,
             percent=number.percent, p_adjusted=adjusted.p, family=adjusted.family, power=power,
         )  # fmt: skip
-    interval, flips, spread = difference.gain_interval, difference.flips, difference.spread
+    interval, flips, spread = difference.gain_interval, difference.changes, difference.spread
     raw = p_value(difference)
     return _base(
         draft, outcome, message,

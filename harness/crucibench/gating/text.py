@@ -326,11 +326,16 @@ def explain_floor(outcome: Outcome, found: GatedNumber, floor: float) -> str:
 
 
 def _flips(difference: MetricDifference) -> str:
-    flips = difference.flips
-    if flips is None:
+    changes = difference.changes
+    if changes is None:
         return ""
-    lost, gained = len(flips.lost), len(flips.gained)
-    return f"; of {counted(difference.n, 'sample')} {count(lost)} got wrong, {count(gained)} right"
+    lost, gained = count(len(changes.lost)), count(len(changes.gained))
+    words = (
+        f"{lost} got wrong, {gained} right"
+        if difference.flips
+        else f"{lost} worse, {gained} better"
+    )
+    return f"; of {counted(difference.n, 'sample')} {words}"
 
 
 def _p(p_adjusted: float, family: int) -> str:

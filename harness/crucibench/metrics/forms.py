@@ -81,9 +81,10 @@ class Aligner:
 
         extreme = None if form.extreme is None else self._extreme(form.extreme)
         bounded = None if form.bounded is None else self._bounded(form.bounded, rows)
+        by_sample = None if form.by_sample is None else self._take(form.by_sample)
         return RowMetric(
             of_rows, influence, form.bias, form.cost, form.parts, extreme, bounded=bounded,
-            rare=form.rare,
+            rare=form.rare, by_sample=by_sample,
         )  # fmt: skip
 
     def _bounded(self, bounded: BoundedMean, rows: NDArray[np.int64]) -> BoundedMean:

@@ -68,6 +68,9 @@ def model_facts(info: ModelInfo) -> dict[str, str]:
         f"class {info.decision.positive} where its probability is at least "
         f"{info.decision.threshold:g} (binary tasks)"
     )
+    if info.decision.thresholds:
+        shown = ", ".join(f"{one:g}" for one in info.decision.thresholds)
+        facts["thresholds"] = f"{shown} (of the labels, in order)"
     if info.fingerprint is None:
         why = info.unidentified or "nobody can tell whether the model is the same in another run"
         facts["fingerprint"] = f"none: {why}"

@@ -88,6 +88,8 @@ class DecisionSettings(_Part):
     positive: str | int | bool | None = None
     """The positive class, by name; of labels there is none."""
     threshold: Number = Field(default=0.5, ge=0, le=1)
+    thresholds: dict[ClassName, Annotated[Number, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    """Of several labels, by name; the others keep `threshold`."""
 
 
 class RemoteSettings(_Part):

@@ -21,7 +21,7 @@ _CORNERS = 10
 _SLACK = 1.0
 """Pixels by which a box may reach beyond its image: annotators round."""
 
-_CROWD, _IGNORED = 1.0, 2.0
+CROWD, IGNORED = 1.0, 2.0
 
 Box = tuple[float, float, float, float]
 
@@ -36,7 +36,7 @@ class Image:
     fields: Mapping[str, Any]
 
 
-_Placed = tuple[Image, Box, str]
+Placed = tuple[Image, Box, str]
 """A box with its image, and what messages call it."""
 
 
@@ -81,7 +81,7 @@ def read_annotations(path: Path) -> Annotations:
     sized = {key: _image(entry, key, name) for key, entry in images.items()}
     places = {category: place for place, category in enumerate(names)}
     objects: dict[int | str, list[tuple[float, ...]]] = {key: [] for key in sized}
-    boxes: list[_Placed] = []
+    boxes: list[Placed] = []
     for at, entry in enumerate(lists["annotations"]):
         what = f"{name}: annotation {entry.get('id', at)}"
         image = _known(entry, "image_id", sized, what, "image")
@@ -89,9 +89,9 @@ def read_annotations(path: Path) -> Annotations:
         box = _box(entry, what)
         boxes.append((sized[image], box, what))
         area = _number(entry.get("area", box[2] * box[3]), f"{what}: area")
-        flag = _CROWD if entry.get("iscrowd") else _IGNORED if entry.get("ignore") else 0.0
+        flag = CROWD if entry.get("iscrowd") else IGNORED if entry.get("ignore") else 0.0
         objects[image].append((*box, float(place), area, flag))
-    _require_inside(boxes)
+    require_inside(boxes)
     return Annotations(sized, names, objects)
 
 
@@ -120,7 +120,7 @@ def read_results(path: Path, known: Annotations) -> dict[int | str, list[Result]
     name = path.name
     entries = _entries(read_json(path, name, most=_BYTES_AT_MOST, values=_VALUES_AT_MOST), name)
     found: dict[int | str, list[Result]] = {key: [] for key in known.images}
-    boxes: list[_Placed] = []
+    boxes: list[Placed] = []
     strange = [one for one in entries if one.get("image_id") not in known.images]
     if strange:
         count = len({str(one.get("image_id")) for one in strange})
@@ -208,7 +208,7 @@ def _outside(image: Image, box: Box) -> bool:
     )
 
 
-def _refuse_corners(boxes: Sequence[_Placed]) -> list[_Placed]:
+def _refuse_corners(boxes: Sequence[Placed]) -> list[Placed]:
     """Refuses boxes of which few would reach beyond their images if they were corners.
 
     A detector's boxes may reach beyond: as corners a tenth as many must, or none.
@@ -233,7 +233,12 @@ def _refuse_corners(boxes: Sequence[_Placed]) -> list[_Placed]:
     return outside
 
 
-def _require_inside(boxes: Sequence[_Placed]) -> None:
+def require_inside(boxes: Sequence[Placed]) -> None:
+    """Checks that objects lie inside their images, give or take a pixel.
+
+    Raises:
+        InputError: if one does not; says where the likely cause is that corners were written.
+    """
     outside = _refuse_corners(boxes)
     if not outside:
         return

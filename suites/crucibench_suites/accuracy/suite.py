@@ -10,8 +10,9 @@ from pydantic import Field, field_validator
 from crucibench.contracts.metric import MetricInfo, metrics_named
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
-from crucibench.contracts.task import task_kinds
+from crucibench.contracts.task import Modality, task_kinds
 from crucibench.util.errors import InputError
+from crucibench_suites.accuracy.pictures import WorstImages
 from crucibench_suites.accuracy.scenario import METRICS, Clean
 
 _HEADLINE = (
@@ -154,4 +155,8 @@ class AccuracySuite(Suite):
         if not isinstance(config, AccuracyConfig):
             raise TypeError(f"expected an AccuracyConfig, got {type(config).__name__}")
         train = config.train_gap and request.data.counts.get("train", 0) > 0
-        return (Clean.of(self.name, train=train, kind=task.definition, more=config.metrics),)
+        clean = Clean.of(self.name, train=train, kind=task.definition, more=config.metrics)
+        places = any(field.pixels for field in task.definition.fields)
+        if places and task.modality is Modality.IMAGE and "test" in request.data.counts:
+            return (clean, WorstImages.of(self.name, request.data))
+        return (clean,)

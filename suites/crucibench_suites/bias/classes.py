@@ -12,10 +12,9 @@ from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.statistic import Number
 from crucibench.metrics.catalogue_groups import Gap
 from crucibench.stats import holm
-from crucibench.tasks.classification.view import ClassView
 from crucibench_suites.bias.gaps import GroupGap, find_gap, why_uncompared
 from crucibench_suites.bias.groupings import Grouping
-from crucibench_suites.bias.measures import Measured, View, of_class
+from crucibench_suites.bias.measures import Decisions, Measured, View, of_class
 from crucibench_suites.bias.numbers import bounds_of, gap_number, widest_number
 
 MOST_CLASSES = 50
@@ -23,7 +22,7 @@ MOST_CLASSES = 50
 
 
 def class_tables(
-    answers: ClassView, views: Sequence[View], options: ScoringOptions, stream: str
+    answers: Decisions, views: Sequence[View], options: ScoringOptions, stream: str
 ) -> dict[str, pd.DataFrame]:
     """Returns rates by class and group, and the gap of each class and rate, of single columns.
 
@@ -84,7 +83,7 @@ def _by_group(one: Measured, grouping: Grouping, level: float) -> Iterator[dict[
 
 
 def worst_class_numbers(
-    answers: ClassView, views: Sequence[View], options: ScoringOptions, stream: str
+    answers: Decisions, views: Sequence[View], options: ScoringOptions, stream: str
 ) -> list[Number]:
     """Returns the worst class's gaps, one against the rest: of all columns, and each grouping."""
     found = []
@@ -100,7 +99,7 @@ def worst_class_numbers(
 
 
 def _over_classes(
-    gap: Gap, rate: str, answers: ClassView, view: View, draws: tuple[ScoringOptions, str]
+    gap: Gap, rate: str, answers: Decisions, view: View, draws: tuple[ScoringOptions, str]
 ) -> tuple[GroupGap, View]:
     """Returns the widest gap of all classes, and the grouping with each class as a metric."""
     grouping, k, (options, stream) = view.grouping, len(answers.classes), draws

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +47,14 @@ class SampleNumber:
     Attributes:
         id: the metric.
         values: (n,).
+        among: (n,) the samples that have one; None for all.
+        undefined: why there is no mean of no samples.
     """
 
     id: str
     values: Floats
+    among: Bools | None = None
+    undefined: str = "no samples"
 
 
 def right(answers: ClassView) -> Measure:
@@ -73,9 +77,20 @@ def binary_measures(answers: ClassView) -> tuple[Measure, ...]:
     return tuple(found)
 
 
-def of_class(answers: ClassView, index: int) -> dict[str, Measure]:
+class Decisions(Protocol):
+    """Answers of which each class, or label, is a decision of its own."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names."""
+
+    def decided(self, index: int) -> tuple[Bools, Bools]:
+        """Returns whether it is so of each sample, and whether it is predicted, (n,) each."""
+
+
+def of_class(answers: Decisions, index: int) -> dict[str, Measure]:
     """Returns the rates of a class against the rest: selection, TPR, FPR and PPV."""
-    truth, predicted = answers.targets == index, answers.predictions == index
+    truth, predicted = answers.decided(index)
     name = answers.classes[index]
     return {
         "selection-rate": Measure("selection-rate", np.asarray(predicted)),
@@ -193,10 +208,11 @@ class Means:
 
 def means(number: SampleNumber, codes: Ints, k: int, clusters: Ints | None) -> Means:
     """Takes a mean by group; arguments as of `tally`."""
+    among = codes >= 0 if number.among is None else number.among & (codes >= 0)
     values, errors = np.full(k, np.nan), np.full(k, np.nan)
     n, freedoms = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=np.int64)
     for place in range(k):
-        inside: Bools = codes == place
+        inside: Bools = among & (codes == place)
         own = number.values[inside]
         n[place] = len(own)
         if not len(own):
@@ -215,8 +231,7 @@ def means(number: SampleNumber, codes: Ints, k: int, clusters: Ints | None) -> M
     errors[errors == 0.0] = np.nan
     totals = None
     if clusters is not None:
-        known = codes >= 0
-        totals = ClusterTotals.of(clusters[known], codes[known], number.values[known])
+        totals = ClusterTotals.of(clusters[among], codes[among], number.values[among])
     return Means(values=values, n=n, errors=errors, freedoms=freedoms, clusters=totals)
 
 
@@ -309,4 +324,6 @@ def by_codes(one: Measure | SampleNumber, codes: Ints, k: int, clusters: Ints | 
     """Returns a measure by group codes."""
     if isinstance(one, Measure):
         return Measured(id=one.id, by_group=tally(one, codes, k, clusters), undefined=one.undefined)
-    return Measured(id=one.id, by_group=means(one, codes, k, clusters))
+    return Measured(
+        id=one.id, by_group=means(one, codes, k, clusters), undefined=one.undefined
+    )  # fmt: skip

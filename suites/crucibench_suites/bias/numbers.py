@@ -314,9 +314,9 @@ def mean_of_weights(view: View, metric: str, place: int) -> OfRows:
 
 def sample_values(one: Measure | SampleNumber, inside: Bools) -> tuple[Floats, Bools]:
     """Returns what a mean is taken of, and where, within `inside`; shape (n,) each."""
-    if isinstance(one, SampleNumber):
-        return one.values, inside
     among = inside if one.among is None else inside & one.among
+    if isinstance(one, SampleNumber):
+        return one.values, among
     return one.hits.astype(np.float64), among
 
 
@@ -338,11 +338,10 @@ def _measured_means(
     one: Measure | SampleNumber, codes: NDArray[np.signedinteger], k: int
 ) -> GroupMeans:
     """Returns the means of k groups, codes (n,) from 0, -1 for samples of none."""
-    everywhere = np.ones(len(codes), dtype=np.bool_)
+    among = np.ones(len(codes), dtype=np.bool_) if one.among is None else one.among
     if isinstance(one, Measure):
-        among = everywhere if one.among is None else one.among
         return GroupMeans(codes, one.hits, among, k, proportion=True)
-    return GroupMeans(codes, one.values, everywhere, k, proportion=False)
+    return GroupMeans(codes, one.values, among, k, proportion=False)
 
 
 def _compared_means(view: View, metric: str) -> Callable[[Floats], Floats]:

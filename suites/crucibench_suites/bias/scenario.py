@@ -38,9 +38,10 @@ METRICS: tuple[MetricInfo, ...] = (
 class Groups(Derived):
     """Scores the pass over the test role by group."""
 
+    metrics: tuple[MetricInfo, ...] = METRICS  # type: ignore[misc]
+
     reads_groups: ClassVar[bool] = True
     version: ClassVar[int] = 1
-    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
     audits: ClassVar[tuple[str, ...]] = ("groups",)
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.metric import metrics_named
 from crucibench.contracts.statistic import (
     Form,
     Number,
@@ -24,6 +26,7 @@ from crucibench.metrics.calibration import calibration_error_id, calibration_err
 from crucibench.metrics.catalogue import metric_info
 from crucibench.metrics.catalogue_groups import GAPS, Gap
 from crucibench.metrics.group_counts import generalized_entropy, theil_index
+from crucibench.metrics.numbers import numbers_of
 from crucibench.metrics.probabilistic import log_loss_statistic
 from crucibench.metrics.scoring import cluster_codes
 from crucibench.stats import holm
@@ -31,6 +34,7 @@ from crucibench.tasks.classification.view import ClassView
 from crucibench_suites.bias.classes import class_tables, worst_class_numbers
 from crucibench_suites.bias.gaps import GroupGap, find_gap, why_uncompared
 from crucibench_suites.bias.groupings import Grouping, groupings
+from crucibench_suites.bias.kinds import gaps_of_kind, measured, of_kind
 from crucibench_suites.bias.measures import (
     Floats,
     Measure,
@@ -77,6 +81,14 @@ def measures_of(task: Task, view: Any) -> Sequence[Measure | SampleNumber]:
     """Returns what is measured of answers, as the task's kind reads them."""
     if task.one_number:
         return error_measures(view.predictions, view.targets)
+    if not task.one_class:
+        kind = task.definition
+        return [
+            Measure(info.id, values, among)
+            if values.dtype == np.bool_
+            else SampleNumber(info.id, values, among)
+            for info, (values, among) in zip(measured(kind), kind.by_sample(view), strict=True)
+        ]
     return binary_measures(view) or (right(view),)
 
 
@@ -84,6 +96,8 @@ def wanted_gaps(task: Task) -> Sequence[Gap]:
     """Returns the gaps that are made for a task."""
     if task.one_number:
         return NUMBER_GAPS
+    if not task.one_class:
+        return gaps_of_kind(task.definition)
     return [gap for gap in GAPS.values() if task.binary or set(gap.rates) <= {"top-1"}]
 
 
@@ -134,8 +148,11 @@ def compared_numbers(
         gaps: of them, as `gaps_of` orders them.
         complements: whether to leave out of intersections rates that complement others.
     """
-    metric = "mae" if task.one_number else "top-1"
-    found = [worst_number(metric, views, lower_is_worse=task.one_class)]
+    metric, higher = "mae" if task.one_number else "top-1", task.one_class
+    if not (task.one_class or task.one_number):
+        first = measured(task.definition)[0]
+        metric, higher = first.id, first.direction == "higher"
+    found = [worst_number(metric, views, lower_is_worse=higher)]
     found += gap_numbers(views, gaps, "difference")
     for view in views:
         if not why_uncompared(view.grouping):
@@ -183,16 +200,18 @@ def other_numbers(evidence: Evidence, parameters: Mapping[str, Any], stream: str
     views, gaps = views_and_gaps(evidence, parameters, stream)
     found = gap_numbers(views, gaps, "ratio")
     task = evidence.task
-    if task.one_class:
-        answers = task.definition.view(evidence.needs["test"], task)
-        if task.binary:
-            found += _inequality(evidence, answers)
-        else:
-            found += worst_class_numbers(answers, views, evidence.options, stream)
+    answers = task.definition.view(evidence.needs["test"], task)
+    if task.binary:
+        found += _inequality(evidence, answers)
+    elif hasattr(answers, "decided"):
+        found += worst_class_numbers(answers, views, evidence.options, stream)
     found += uncompared_group_numbers(views)
     if task.one_class:
         for view in views:
             found += _score_numbers(evidence, answers, view.grouping)
+    if not (task.one_class or task.one_number):
+        for view in views:
+            found += _headline_numbers(evidence, view)
     for view in views:
         found += contrast_numbers(view)
     return found
@@ -252,6 +271,25 @@ def _score_numbers(evidence: Evidence, answers: ClassView, grouping: Grouping) -
     return found
 
 
+def _headline_numbers(evidence: Evidence, view: View) -> list[Number]:
+    """Returns the headline of each group of a single column that is compared.
+
+    Where it is no mean over samples, as average precision isn't, groups have it beside the means
+    that are compared.
+    """
+    cell, task, grouping = evidence.needs["test"], evidence.task, view.grouping
+    kind, found = task.definition, []
+    if kind.headline in view.measures or len(grouping.columns) > 1 or grouping.too_many:
+        return []
+    for place in grouping.compared:
+        inside = np.flatnonzero(grouping.codes == place)
+        units = Units(cell.samples.take(inside), grouping.names[place])
+        part = kind.view(cell, task, units.samples.ids)
+        (number,) = numbers_of(metrics_named([kind.headline]), part, units=units)
+        found.append(replace(number, group=grouping.names[place]))
+    return found
+
+
 def _given(form: Form) -> Form:
     return form
 
@@ -261,10 +299,10 @@ def group_tables(
 ) -> dict[str, pd.DataFrame]:
     """Returns the tables: groups, gaps, and of more than two classes each against the rest."""
     views, gaps = views_and_gaps(evidence, parameters, stream)
-    tables = {"groups": _sizes_table(views), "gaps": _gaps_table(gaps)}
+    tables = {"groups": _sizes_table(views), "gaps": _gaps_table(gaps, evidence.task)}
     task = evidence.task
-    if task.one_class and not task.binary:
-        answers = task.definition.view(evidence.needs["test"], task)
+    answers = task.definition.view(evidence.needs["test"], task)
+    if hasattr(answers, "decided") and not task.binary:
         tables |= class_tables(answers, views, evidence.options, stream)
     return tables
 
@@ -299,8 +337,10 @@ def adjusted(gaps: Sequence[GroupGap]) -> dict[tuple[str, str], float]:
     }
 
 
-def _gaps_table(gaps: Sequence[GroupGap]) -> pd.DataFrame:
+def _gaps_table(gaps: Sequence[GroupGap], task: Task) -> pd.DataFrame:
     """Returns the differences that were tested, with chance, noise and what could be shown."""
+    other = not (task.one_class or task.one_number)
+    names = {info.id: info.name for info in of_kind(task.definition)} if other else {}
     p_holm = adjusted(gaps)
     rows = []
     for one in gaps:
@@ -309,7 +349,7 @@ def _gaps_table(gaps: Sequence[GroupGap]) -> pd.DataFrame:
         rows.append(
             {
                 "columns": one.grouping.title,
-                "gap": metric_info(one.gap.id).name,
+                "gap": names.get(one.gap.id) or metric_info(one.gap.id).name,
                 "value": one.value,
                 "value_lower": one.lower,
                 "value_upper": one.upper,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.data import DataCard
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
-from crucibench.contracts.task import Modality
+from crucibench.contracts.task import Modality, task_kinds
 from crucibench.util.errors import InputError
 from crucibench.util.optional import require
 from crucibench.util.suggest import unknown
@@ -18,6 +20,7 @@ from crucibench_suites.bias.across import Across, readable
 from crucibench_suites.bias.config import MOST_CROSSED, BiasConfig
 from crucibench_suites.bias.fairlearn_metrics import FAIRLEARN_METRICS, PREFIX
 from crucibench_suites.bias.identity_terms import Category, bundled
+from crucibench_suites.bias.kinds import of_kind
 from crucibench_suites.bias.reworded import Reworded
 from crucibench_suites.bias.scenario import METRICS, FairlearnMetrics, Groups
 from crucibench_suites.bias.swapped import Swapped
@@ -34,6 +37,11 @@ _OVERALL = (
     "base-rate-difference",
     "demographic-parity-difference-ovr-worst",
     "equal-opportunity-difference-ovr-worst",
+    "worst-group-subset-accuracy",
+    "subset-accuracy-difference",
+    "hamming-loss-difference",
+    "worst-group-detection-found",
+    "detection-found-difference",
     "worst-group-mae",
     "mae-difference",
     "mean-error-difference",
@@ -50,6 +58,10 @@ _BY_GROUP = (
     "auroc",
     "ece-l2-15-equal-mass-debiased-positive-class",
     "ece-l2-15-equal-mass-debiased-top-label",
+    "subset-accuracy",
+    "hamming-loss",
+    "detection-ap",
+    "detection-found",
     "mae",
     "mean-error",
     "mean-prediction",
@@ -78,6 +90,8 @@ class BiasSuite(Suite):
         "groups/equal-opportunity-difference-ovr-worst",
         "groups/worst-group-mae",
         "groups/mae-difference",
+        "groups/worst-group-subset-accuracy",
+        "groups/worst-group-detection-found",
     )
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
@@ -187,7 +201,19 @@ class BiasSuite(Suite):
         "scoring",
     )
     metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
-        {info.id: info for info in (*METRICS, *OF_ACROSS, *FAIRLEARN_METRICS)}.values()
+        {
+            info.id: info
+            for info in (
+                *METRICS,
+                *OF_ACROSS,
+                *FAIRLEARN_METRICS,
+                *(
+                    info
+                    for name in ("multilabel", "detection")
+                    for info in of_kind(task_kinds().get(name))
+                ),
+            )
+        }.values()
     )
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
@@ -203,7 +229,7 @@ class BiasSuite(Suite):
         if config.metrics:
             require("fairlearn")
         if not (data.task.one_class or data.task.one_number):
-            return f"bias compares classes or numbers, and {data.task.kind} answers with neither"
+            return self._of_kind(data, config)
         if data.task.one_class and len(data.task.classes) < 2:
             return f"bias needs at least two classes, the data has {len(data.task.classes)}"
         scenarios: list[Scenario] = []
@@ -223,10 +249,23 @@ class BiasSuite(Suite):
             scenarios.append(Reworded.of(self.name, _terms(config), _asked(request)))
         return scenarios or "the data names no groups (option groups=COLUMN,...)"
 
+    def _of_kind(self, data: DataCard, config: BiasConfig) -> Sequence[Scenario] | str:
+        """Returns the one scenario of a kind whose targets are neither classes nor numbers."""
+        if config.metrics:
+            raise InputError(
+                f"suites.bias.metrics: fairlearn's metrics take classes or numbers, and "
+                f"{data.task.kind} answers with neither"
+            )
+        if not data.groups:
+            return "the data names no groups (option groups=COLUMN,...)"
+        found = Groups.of(self.name, _parameters(config, data.groups))
+        return [replace(found, metrics=of_kind(data.task.definition))]
+
     def across(self, request: SuiteRequest, planned: Sequence[Scenario]) -> Sequence[Scenario]:
         """Returns one scenario for each of other suites' that changes the test samples."""
         config = request.config if isinstance(request.config, BiasConfig) else BiasConfig()
-        if not request.data.groups:
+        task = request.data.task
+        if not request.data.groups or not (task.one_class or task.one_number):
             return ()
         parameters = _parameters(config, request.data.groups)
         return [Across.of(self.name, one, parameters) for one in planned if readable(one)]

@@ -135,7 +135,7 @@ class Judged(Derived):
             if metric in _SPREADING:
                 of = f"{metric.id}:{group}" if group else metric.id
                 found.append(
-                    Number(metric=named.SPREAD.id, group=of, make=partial(_spread, matrix))
+                    Number(metric=named.SPREAD.id, group=of, make=partial(spread_of, matrix))
                 )
         return found
 
@@ -296,7 +296,7 @@ def mean_of(values: Floats) -> Form:
     )  # fmt: skip
 
 
-def _spread(matrix: Floats) -> RowMetric:
+def spread_of(matrix: Floats) -> RowMetric:
     """Returns the standard deviation over prompts of means over items; matrix (prompts, n)."""
     columns = np.concatenate([matrix, np.ones((1, matrix.shape[1]))])
 

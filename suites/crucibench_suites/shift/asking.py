@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.columns import KnownColumns
 from crucibench.contracts.corruption import Changed, Corruption, CorruptionContext
 from crucibench.contracts.examples import Showing
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 
@@ -32,8 +34,11 @@ def ask_corrupted(
     Beside the answers they hold what `Changed` says of each sample. Large batches of images are
     corrupted and asked about in pieces, so that memory holds few of them at a time.
     """
-    showing = Showing(work, context)
+    # A list has no one answer to stand below a picture.
+    listed = isinstance(work.samples.targets, Lists)
+    showing = Showing(work, replace(context, showing=0.0) if listed else context)
     parts: dict[str, list[dict[str, Any]]] = {}
+    own_sizes = isinstance(work.batch.inputs, list) and hasattr(work.batch.inputs[0], "numel")
     with _inference(work.batch.inputs):
         for rows, batch in _pieces(work.batch, context.adapter):
             known = CorruptionContext(
@@ -43,10 +48,10 @@ def ask_corrupted(
             made = corruption.apply(batch.inputs, severities, known, parameter_set)
             for rank, (severity, variant) in enumerate(zip(severities, made, strict=True), start=1):
                 changed = Changed.of(batch.inputs, variant)
+                inputs = list(changed.inputs) if own_sizes else changed.inputs
                 answered = _answered(
-                    context.adapter, batch.with_inputs(changed.inputs),
-                    work.samples.targets[rows.start : rows.stop],
-                )  # fmt: skip
+                    context.adapter, batch.with_inputs(inputs), work.samples.targets[np.array(rows)]
+                )
                 point = corruption.point(severity)
                 showing.add(point, changed.inputs, answered, rows=rows, rank=rank)
                 parts.setdefault(point, []).append({
@@ -56,7 +61,14 @@ def ask_corrupted(
                 })  # fmt: skip
     showing.keep()
     pieces = [piece for of_point in parts.values() for piece in of_point]
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    return {name: _joined([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _joined(parts: list[Any]) -> Any:
+    if not isinstance(parts[0], Lists):
+        return np.concatenate(parts)
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Lists.of(lengths, np.concatenate([part.values for part in parts]))
 
 
 def _answered(adapter: Adapter, batch: Batch, targets: Any) -> dict[str, Any]:
@@ -72,7 +84,7 @@ def _loader(context: MapContext) -> Callable[[Sequence[int]], Any] | None:
 
 def _inference(inputs: Any) -> Any:
     """Returns torch's inference mode for tensors; other inputs need no torch."""
-    if not hasattr(inputs, "numel"):
+    if not hasattr(inputs[0] if isinstance(inputs, list) else inputs, "numel"):
         return nullcontext()
     import torch
 
@@ -80,8 +92,15 @@ def _inference(inputs: Any) -> Any:
 
 
 def _pieces(batch: Batch, adapter: Adapter) -> Iterator[tuple[range, Batch]]:
-    """Yields parts of a batch; images on the model's device, where they are corrupted, too."""
+    """Yields parts of a batch; images on the model's device, where they are corrupted, too.
+
+    Images in their own sizes come one at a time, as tensors (1, C, H, W).
+    """
     count = len(batch)
+    if isinstance(batch.inputs, list) and hasattr(batch.inputs[0], "numel"):
+        for row in range(count):
+            yield range(row, row + 1), batch.take([row]).with_inputs(batch.inputs[row][None])
+        return
     if not hasattr(batch.inputs, "numel"):
         yield range(count), batch
         return

@@ -75,9 +75,7 @@ def audit_corrupted(evidence: Evidence, corruption: Corruption) -> Findings:
         *_beyond_level(records, corruption),
         *_spoilt(records),
     ]
-    if evidence.task.one_class:
-        findings += _better_when_shifted(evidence)
-    return findings
+    return findings + _better_when_shifted(evidence)
 
 
 def audit_summary(evidence: Evidence, corruptions: Sequence[str]) -> Findings:
@@ -279,6 +277,8 @@ def _better_when_shifted(evidence: Evidence) -> Findings:
     Bonferroni's correction. Then the clean input is likely not what the model was made for.
     """
     cell = evidence.own
+    if not evidence.task.one_class:
+        return []
     clean = clean_answers(evidence.needs["clean"], cell.samples.ids, evidence.task).correct
     found = shifted_answers(cell, evidence.task)
     gains = {}

@@ -49,9 +49,10 @@ class Corrupted(Mapped):
     """
 
     version: ClassVar[int] = 1
-    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_CORRUPTION
+    metrics: tuple[MetricInfo, ...] = OF_CORRUPTION  # type: ignore[misc]
     draws: ClassVar[Any] = "sample"
     perturbs: ClassVar[bool] = True
+    any_sizes: ClassVar[bool] = True
     shows: ClassVar[bool] = True
     audits: ClassVar[tuple[str, ...]] = ("corrupted-samples",)
 
@@ -148,7 +149,7 @@ class Corrupted(Mapped):
 class CorruptedImage(Corrupted):
     """`Corrupted` of images: distances are of pixels."""
 
-    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_IMAGE_CORRUPTION
+    metrics: tuple[MetricInfo, ...] = OF_IMAGE_CORRUPTION  # type: ignore[misc]
     audits: ClassVar[tuple[str, ...]] = ("corrupted-images",)
 
     def numbers(self, evidence: Evidence) -> list[Number]:
@@ -166,7 +167,7 @@ class CorruptedImage(Corrupted):
 class CorruptedGrid(Corrupted):
     """Corrupts every sample at each point of a grid; a sample counts by its worst point."""
 
-    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_GRID
+    metrics: tuple[MetricInfo, ...] = OF_GRID  # type: ignore[misc]
     draws: ClassVar[Any] = "none"
     intensive: ClassVar[bool] = True
     shows: ClassVar[bool] = False
@@ -220,8 +221,9 @@ class CorruptionSummary(Derived):
     """Joins the cells of the corruptions of a run, sample by sample."""
 
     version: ClassVar[int] = 1
-    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_SUMMARY
+    metrics: tuple[MetricInfo, ...] = OF_SUMMARY  # type: ignore[misc]
     perturbs: ClassVar[bool] = True
+    any_sizes: ClassVar[bool] = True
     audits: ClassVar[tuple[str, ...]] = ("corruptions-missing",)
 
     @classmethod
@@ -276,7 +278,7 @@ class CorruptionSummary(Derived):
 class ImageSummary(CorruptionSummary):
     """`CorruptionSummary` of images, with the mean corruption error over the common corruptions."""
 
-    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_IMAGE_SUMMARY
+    metrics: tuple[MetricInfo, ...] = OF_IMAGE_SUMMARY  # type: ignore[misc]
 
     def numbers(self, evidence: Evidence) -> list[Number]:
         """Returns means and worst cases over all corruptions, and mean corruption errors."""

@@ -25,6 +25,7 @@ from crucibench_suites.shift.answers import clean_answers, shifted_answers
 from crucibench_suites.shift.corruptions.images import COMMON, IMAGES
 from crucibench_suites.shift.corruptions.tables import TABLES
 from crucibench_suites.shift.corruptions.texts import TEXTS
+from crucibench_suites.shift.kind_scoring import kind_summary_numbers, kind_summary_table
 from crucibench_suites.shift.names import ALEXNET, OWN, REFERENCE
 from crucibench_suites.shift.numbers import extreme_of, mean_of, number, without
 from crucibench_suites.shift.scoring import read_values
@@ -134,6 +135,8 @@ def summary_numbers(evidence: Evidence) -> list[Number]:
             number(metrics.WORST_CORRUPTION_MAE, highest, note=f"it is {worst}"),
             number(metrics.WORST_CASE_MAE, mean_of(found.worst)),
         ]
+    if not evidence.task.one_class:
+        return kind_summary_numbers(evidence, _cells(evidence))
     joined = join(evidence)
     if joined is None or joined.clean is None:
         return []
@@ -146,12 +149,18 @@ def summary_table(evidence: Evidence, scenario: Derived) -> dict[str, pd.DataFra
     if evidence.task.one_number:
         found = _Errors(evidence, _present(evidence))
         return {"by-perturbation": _by_perturbation(evidence, found, scenario)}
+    if not evidence.task.one_class:
+        cells = _cells(evidence)
+        table = "by-corruption-quality"
+        return {table: kind_summary_table(evidence, cells, scenario)} if cells else {}
     joined = join(evidence)
     return {} if joined is None else {"by-corruption": by_corruption(evidence, joined, scenario)}
 
 
 def image_summary_numbers(evidence: Evidence, scenario: Derived) -> list[Number]:
     """Returns means and worst cases over all corruptions, and mean corruption errors."""
+    if not evidence.task.one_class:
+        return summary_numbers(evidence)
     joined = join(evidence)
     if joined is None:
         return []
@@ -347,6 +356,10 @@ def _present(evidence: Evidence, prefix: str = OWN) -> list[str]:
     """Returns the corruptions whose cells there are, in a fixed order."""
     names = {alias.removeprefix(prefix) for alias in evidence.needs if alias.startswith(prefix)}
     return sorted(names - {"clean"}, key=by_catalogue)
+
+
+def _cells(evidence: Evidence) -> dict[str, CellEvidence]:
+    return {name: evidence.needs[OWN + name] for name in _present(evidence)}
 
 
 def _families(scenario: Derived) -> dict[str, str]:

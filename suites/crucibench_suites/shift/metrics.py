@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from crucibench.contracts.metric import MetricInfo
+from dataclasses import replace
+
+from crucibench.contracts.metric import MetricInfo, metrics_named
+from crucibench.contracts.task import TaskKind, task_kinds
 from crucibench.metrics.catalogue import CATALOGUE
 
 _HENDRYCKS = (
@@ -183,6 +186,54 @@ WORST_CORRUPTION_MAE = MetricInfo(
 def _share(name: str, title: str, definition: str, **more: str) -> MetricInfo:
     more = {"direction": "higher"} | more
     return MetricInfo(id=name, name=title, definition=definition, lower=0.0, upper=1.0, **more)  # type: ignore[arg-type]
+
+
+CHANGED = _share(
+    "changed-answers",
+    "Answers changed",
+    "The share of samples that are answered otherwise than clean: of several labels, any of them.",
+    direction="lower",
+)
+
+
+def of_headline(kind: TaskKind) -> dict[str, MetricInfo]:
+    """Returns what is made of the headline metric of a kind, by ``mean``, ``lost``, ...
+
+    For kinds whose targets are neither classes nor numbers.
+    """
+    (head,) = metrics_named([kind.headline])
+    info, name = head.info, head.info.name
+    worst = "highest" if info.direction == "lower" else "lowest"
+
+    def made(prefix: str, suffix: str, title: str, definition: str) -> MetricInfo:
+        id_ = f"{prefix}{info.id}{suffix}"
+        return replace(info, id=id_, name=title, definition=definition, source="")
+
+    loss = made(
+        "", "-lost", f"{name} lost",
+        f"How much worse {info.id} is on the samples shifted than on the same samples clean.",
+    )  # fmt: skip
+    return {
+        "mean": made(
+            "mean-", "", f"{name}, mean over severities",
+            f"The plain mean of {info.id} over the severities that were run.",
+        ),
+        "lost": replace(loss, direction="lower", lower=-info.upper),
+        "corrupted": made(
+            "corrupted-", "", f"{name}, corrupted",
+            f"The plain mean of {info.id} over the corruptions and severities that were run.",
+        ),
+        "worst": made(
+            "worst-corruption-", "", f"{name}, worst corruption",
+            f"The {worst} mean-{info.id} of the corruptions that were run.",
+        ),
+    }  # fmt: skip
+
+
+def of_kind(kind: TaskKind) -> tuple[MetricInfo, ...]:
+    """Returns all that is reported of a kind whose targets are neither classes nor numbers."""
+    own = tuple(metric.info for metric in metrics_named(kind.perturbed_metrics or (kind.headline,)))
+    return (*own, *of_headline(kind).values(), CHANGED, PERTURBED)
 
 
 HOME_DROP = MetricInfo(
@@ -383,6 +434,8 @@ METRICS: tuple[MetricInfo, ...] = tuple(
         for info in (
             *OF_IMAGE_CORRUPTION, *OF_GRID, *OF_IMAGE_SUMMARY, *OF_CORRUPTION, *OF_SUMMARY,
             *OF_POPULATION, *OF_GROUPS, *OF_OWN_DATA, *OF_DRIFT,
+            *(info for name in ("multilabel", "detection")
+              for info in of_kind(task_kinds().get(name))),
         )
     }.values()
 )  # fmt: skip

@@ -200,6 +200,12 @@ def data_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
     scenarios: list[Scenario] = []
     if "test" not in card.counts:
         return "the data has no role 'test'"
+    if not (card.task.one_class or card.task.one_number):
+        what = f"classes or numbers, and {card.task.kind} answers with neither"
+        for setting in ("columns", "data", "published"):
+            if getattr(config, setting):
+                raise InputError(f"shift.{setting}: it compares {what}")
+        return f"subpopulations and data of your own compare {what}"
     if card.groups:
         scenarios.append(Subpopulations.of("shift", "test", config.cross))
     places = [name for name in config.data if ROLE + name in card.counts]

@@ -52,6 +52,14 @@ def image_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
         families if config.corruptions is None else config.corruptions,
         _held(colour=shape.channels == 3),
     )
+    if any(one.pixels for one in request.data.task.definition.fields):
+        moving = [one.name for one in chosen if one.name in FAMILIES["corruptions"]["geometric"]]
+        if moving and config.corruptions is not None:
+            raise InputError(
+                f"shift.corruptions: {moving[0]} moves what {request.data.task.kind} has to find, "
+                "and targets stay where they are"
+            )
+        chosen = [one for one in chosen if one.name not in moving]
     corrupted = [
         CorruptedImage.of(
             "shift", one, severities=_among(severities, one), limit=limit, parameter_set=parameters

@@ -16,12 +16,15 @@ from crucibench.metrics.scoring import rows_of
 from crucibench.tasks.classification.view import NO_PROBABILITIES, Bools, ClassView, Floats
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import clean_answers, shifted_answers
+from crucibench_suites.shift.kind_scoring import kind_curve, kind_numbers, kind_outcomes
 from crucibench_suites.shift.names import severity_of
 from crucibench_suites.shift.numbers import calibration, lost, mean_of, number, without
 
 
 def image_numbers(evidence: Evidence) -> list[Number]:
     """Returns the mean over severities, and the numbers of each, against the clean pass."""
+    if not evidence.task.one_class:
+        return kind_numbers(evidence)
     found = shifted_answers(evidence.own, evidence.task)
     clean = _clean(evidence)
     right = np.stack([answers.correct for answers in found.values()])
@@ -69,6 +72,8 @@ def corrupted_numbers(evidence: Evidence) -> list[Number]:
     """Returns `image_numbers` with worst cases, or of regression the errors."""
     if evidence.task.one_number:
         return _error_numbers(read_values(evidence))
+    if not evidence.task.one_class:
+        return image_numbers(evidence)
     found, clean = shifted_answers(evidence.own, evidence.task), _clean(evidence)
     return [
         *image_numbers(evidence),
@@ -121,6 +126,8 @@ def curve(evidence: Evidence, scenario: Scenario, rows: Sequence[Row]) -> dict[s
                 ]
             )
         }
+    if not evidence.task.one_class:
+        return {"quality-curve": kind_curve(evidence, scenario, rows)}
     right = Share(_clean(evidence).correct)
     first = rows_of([number(metrics.TOP_1, right, units=clean)], scenario, evidence)
     values = {(row.metric, row.point): row for row in rows}
@@ -219,8 +226,10 @@ def _error_numbers(values: Values) -> list[Number]:
 
 def outcomes_of_corrupted(evidence: Evidence) -> OutcomeView:
     """Returns an outcome per point and sample, whatever the task."""
-    if not evidence.task.one_number:
+    if evidence.task.one_class:
         return _outcomes_of_classes(evidence)
+    if not evidence.task.one_number:
+        return kind_outcomes(evidence)
     records = evidence.own.records
     predicted = records.array("prediction").astype(np.float64)
     return OutcomeView(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from crucibench.contracts.metric import MetricInfo
@@ -10,6 +11,7 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.contracts.task import Modality
 from crucibench_suites.shift.config import ShiftConfig
+from crucibench_suites.shift.corrupted import Corrupted, CorruptionSummary
 from crucibench_suites.shift.metrics import (
     ESTIMATES,
     HOME_DROP,
@@ -20,6 +22,7 @@ from crucibench_suites.shift.metrics import (
     OF_POPULATION,
     WORST_GROUP,
     WORST_GROUP_MAE,
+    of_kind,
 )
 from crucibench_suites.shift.own_data import data_scenarios
 from crucibench_suites.shift.planning import image_scenarios, table_scenarios, text_scenarios
@@ -42,6 +45,8 @@ class ShiftSuite(Suite):
         "published/summary/corrupted-top-1",
         "published/summary/mce",
         "summary/corrupted-mae",
+        "summary/corrupted-subset-accuracy",
+        "summary/corrupted-detection-ap",
     )
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
@@ -111,6 +116,22 @@ class ShiftSuite(Suite):
             scenario="summary",
             table="by-perturbation",
             note="Means over severities; the interval is that of the error.",
+        ),
+        Section(
+            title="Headline metric by severity",
+            kind="line",
+            table="quality-curve",
+            x="severity",
+            y="value",
+            note="Of kinds without one right answer; severity 0 is the clean samples, the same "
+            "ones.",
+        ),
+        Section(
+            title="Headline metric by corruption",
+            kind="table",
+            scenario="summary",
+            table="by-corruption-quality",
+            note="Means over severities.",
         ),
         Section(
             title="Other populations",
@@ -183,16 +204,14 @@ class ShiftSuite(Suite):
     )
     config: ClassVar[type[SuiteConfig]] = ShiftConfig
     scoring = (
-        "audits", "drift_scoring", "group_scoring", "joining", "known_answers", "place_scoring",
+        "audits", "drift_scoring", "group_scoring", "joining", "kind_scoring", "known_answers",
+        "place_scoring",
         "population_scoring", "published_scoring", "scoring",
     )  # fmt: skip
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios, or why none applies."""
-        task = request.data.task
-        if not (task.one_class or task.one_number):
-            return f"shift compares classes or numbers, and {task.kind} answers with neither"
         found: list[Scenario] = []
         reasons = []
         for part in (_perturbed(request), data_scenarios(request)):
@@ -201,6 +220,11 @@ class ShiftSuite(Suite):
             else:
                 # What is recorded of the inputs serves drift and perturbed tables alike.
                 found += [scenario for scenario in part if scenario not in found]
+        task = request.data.task
+        if not (task.one_class or task.one_number):
+            infos = of_kind(task.definition)
+            found = [replace(one, metrics=infos) if isinstance(one, Corrupted | CorruptionSummary)
+                     else one for one in found]  # fmt: skip
         return found or "; ".join(reasons)
 
 
@@ -214,6 +238,6 @@ def _perturbed(request: SuiteRequest) -> Sequence[Scenario] | str:
         return table_scenarios(request) or "the data has no columns for the perturbations asked for"
     if task.modality is not Modality.IMAGE:
         return f"it knows no perturbation of {task.modality} samples"
-    if not task.one_class:
+    if task.one_number:
         return "it counts right answers, which regression has none of"
     return image_scenarios(request)

@@ -12,9 +12,10 @@ import pandas as pd
 from crucibench.contracts.audit import Audit
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
+from crucibench.contracts.task import Task
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats import student_t
-from crucibench_suites.throughput.bench import chosen
+from crucibench_suites.throughput.bench import chosen, of_lists
 from crucibench_suites.throughput.records import (
     FRESH,
     REPEATED,
@@ -56,7 +57,7 @@ def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
             )
         ]
     ids, predictions, scores = ids[known >= 0], predictions[known >= 0], scores[known >= 0]
-    predicted, best = _of_pass(clean.records)
+    predicted, best = _of_pass(clean.records, evidence.task)
     predicted, best = predicted[known[known >= 0]], best[known[known >= 0]]
     classes = evidence.task.one_class
     comparable = ~np.isnan(scores) & ~np.isnan(best)
@@ -97,8 +98,10 @@ def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
     return found
 
 
-def _of_pass(records: Records) -> tuple[Floats, Floats]:
+def _of_pass(records: Records, task: Task) -> tuple[Floats, Floats]:
     """Returns the pass's predictions and their scores, NaN where it has none."""
+    if any(field.lists for field in task.definition.fields):
+        return of_lists(records.lists("prediction"))
     predicted = records.array("prediction")
     if predicted.dtype.kind == "f":
         return predicted.astype(np.float64), predicted.astype(np.float64)

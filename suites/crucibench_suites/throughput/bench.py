@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.adapter import Adapter, Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import TimedContext
+from crucibench.contracts.task import Task
 from crucibench.util.draws import Draws
 from crucibench.util.memory import peak_memory, reset_peak, resident_memory
 from crucibench_suites.throughput.clock import (
@@ -188,7 +189,7 @@ class Bench:
         for query, answer in zip(queries, timed.answers, strict=True):
             outputs = None if answer is None else self.adapter.read_timed(answer)
             if outputs is not None:
-                predictions, scores = read_outputs(outputs)
+                predictions, scores = read_outputs(outputs, self.adapter.task)
                 if len(predictions) == len(query):
                     self.tape.answers(point, query.ids, predictions, scores)
 
@@ -206,8 +207,15 @@ def typical(timed: TimedQueries) -> float:
     return float(statistics.median(timed.seconds.tolist()))
 
 
-def read_outputs(outputs: Answer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns predictions and their scores, (n,) each; NaN for a score that there is not."""
+def read_outputs(
+    outputs: Answer, task: Task
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
+    """Returns predictions and their scores, (n,) each; NaN for a score that there is not.
+
+    Of lists their lengths, and a sum over what is in them.
+    """
+    if any(field.lists for field in task.definition.fields):
+        return of_lists(task.definition.prediction(outputs))
     if outputs.values is not None:
         values = np.asarray(outputs.values, dtype=np.float64)
         return values, values
@@ -215,6 +223,12 @@ def read_outputs(outputs: Answer) -> tuple[NDArray[np.float64], NDArray[np.float
         return chosen(np.asarray(outputs.scores))
     labels = np.asarray([] if outputs.labels is None else outputs.labels, dtype=np.float64)
     return labels, np.full(len(labels), np.nan)
+
+
+def of_lists(found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the length of each list, and a number that tells others of its length apart."""
+    summary = found.summary()
+    return summary[:, 0], summary[:, 1:].sum(axis=1)
 
 
 def chosen(scores: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -264,6 +278,11 @@ def freshened(batch: Batch, draws: Draws, step: str, count: int) -> Batch:
     they are timed and their answers are thrown away.
     """
     first = batch.take(range(count))
+    if isinstance(batch.inputs, list) and hasattr(batch.inputs[0], "numel"):
+        one_by_one = (first.take([row]) for row in range(count))
+        return first.with_inputs(
+            [_images(one.with_inputs(one.inputs[0][None]), draws, step)[0] for one in one_by_one]
+        )
     if isinstance(batch.inputs, list):
         texts = [
             _text(text, draws, identity, step)

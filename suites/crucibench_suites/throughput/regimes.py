@@ -79,7 +79,7 @@ class ColdStart(Timing):
                 },
             )  # fmt: skip
             if found.answer is not None:
-                tape.answers("", query.ids, *read_outputs(found.answer))
+                tape.answers("", query.ids, *read_outputs(found.answer, context.adapter.task))
             yield tape.columns()
 
     def numbers(self, evidence: Evidence) -> list[Number]:

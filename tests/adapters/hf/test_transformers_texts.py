@@ -512,3 +512,20 @@ def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     done = CliRunner().invoke(application, words)
     assert program == "crucibench" and done.exit_code == 0, done.output
     assert "Accuracy" in done.stdout
+
+
+def test_a_model_of_several_labels_gives_the_logit_of_each_by_name(
+    tmp_path: Path, opened: Any, card: Any, batch: Any, bert: Any
+) -> None:
+    names = {0: "toxic", 1: "spam", 2: "mild"}
+    model = bert(tmp_path / "many", problem_type="multi_label_classification", id2label=names)
+    adapter = opened("hf:many", card(("mild", "spam", "toxic"), kind="multilabel"))
+    texts = ["a good film", "not very bad !"]
+    scores = adapter.predict(batch(texts), frozenset({"scores"}))["scores"]
+    tokens = adapter._texts().tokens.tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**tokens).logits[:, [2, 1, 0]]
+    assert scores == pytest.approx(expected.numpy(), abs=1e-5)
+    bert(tmp_path / "one", problem_type="single_label_classification")
+    with pytest.raises(InputError, match=r"gives one answer .*, the data asks for multilabel"):
+        opened("hf:one", card(("neg", "pos"), kind="multilabel"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import zipfile
@@ -20,7 +21,13 @@ from crucibench.cli._app import application
 from crucibench.contracts.lists import Lists, from_arrow
 from crucibench.store.run import Run
 from crucibench.tasks.detection.matching import AREAS, KINDS, THRESHOLDS, match, overlaps
-from crucibench.tasks.detection.precision import DetectionView, average_precision, average_recall
+from crucibench.tasks.detection.precision import (
+    DetectionView,
+    average_precision,
+    average_recall,
+    found_share,
+    precision_by_recall,
+)
 from crucibench.util.coco import read_annotations, read_results
 from crucibench.util.errors import InputError
 
@@ -233,6 +240,13 @@ def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None
     (tmp_path / "models.py").write_text(FUNCTION)
 
 
+def found_shares(run: Run) -> dict[str, float]:
+    (cell,) = (key for key, one in run.cells.items() if one.scenario == "test")
+    clean = run.cell_records(cell)
+    view = DetectionView(clean.ids, ("cat", "dog"), clean.lists("matches"), clean.lists("objects"))
+    return dict(zip(clean.ids, found_share(view), strict=True))
+
+
 def only_run(folder: Path) -> Path:
     (root,) = (path.parent for path in folder.glob("*/manifest.json"))
     return root
@@ -273,19 +287,89 @@ def test_logged_results_are_run_compared_and_gated_without_boxes_in_packs(tmp_pa
     (change,) = json.loads(compared)
     (ap,) = (one for one in change["differences"] if one["address"].endswith("/detection-ap"))
     assert ap["upper"] < 0
+    # Boxes that are cut more, by 5 or 6 pixels of height in place of 2 or 3, are never better.
+    was, now = (found_shares(Run(roots[name])) for name in ("poor", "worse"))
+    assert len(ap["flips"]["lost"]) == sum(now[one] < was[one] for one in was) > 30
+    assert ap["flips"]["gained"] == []
+    said = crucibench("gate", "--baseline", "pack.cbz", "--candidate", str(roots["worse"]), code=1)
+    assert f"{len(ap['flips']['lost'])} worse, 0 better" in " ".join(said.split())
     out = crucibench(*words, "--model", "predictions:strange.json", "--out", "no", code=2)
     assert "1 of 1 predictions are for 1 images" in out
 
 
 @pytest.mark.usefixtures("shapes")
+def test_the_images_with_the_least_found_are_shown_and_never_published(tmp_path: Path) -> None:
+    crucibench(
+        "run", "--data", "coco:ann.json?images=pictures", "--suite", "accuracy",
+        "--model", "m=predictions:poor.json", "--out", "out",
+    )  # fmt: skip
+    root = only_run(tmp_path / "out")
+    run = Run(root)
+    cells = {one.scenario: key for key, one in run.cells.items()}
+    kept = run.artifacts(cells["worst-images"], ["artifacts/examples"])["examples"].frame()
+    share = found_shares(run)
+    worst = sorted(share.values())[:6]
+    shown = kept[kept["point"] == "found"]
+    assert sorted(share[one] for one in shown["id"]) == worst
+    assert shown["score"].tolist() == [share[one] for one in shown["id"]]
+    samples = run.samples("ann", "test").within(shown["id"].to_numpy())
+    for content, key in zip(shown["content"], samples.keys, strict=True):
+        (box,) = (one for one in json.loads(Path("poor.json").read_text())
+                  if str(one["image_id"]) == key)  # fmt: skip
+        left, top, w, h = box["bbox"]
+        drawn = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+        frame = np.abs(drawn - [0xD5, 0x5E, 0]).max(axis=2) < 16
+        assert frame[top, left : left + w].all()
+        assert frame[top : top + h, left].all()
+        assert not frame[top + 1 : top + h - 1, left + 1 : left + w - 1].any()
+    page = (root / "report.html").read_text()
+    assert "Images with the least found" in page
+    assert "Precision and recall" in page
+    crucibench("publish", str(root), "--bundle", "bundle.zip")
+    crucibench("publish", "--site", "public", str(root))
+    with zipfile.ZipFile("bundle.zip") as bundle:
+        assert not any(b"PNG" in bundle.read(name) for name in bundle.namelist())
+    pages = [one.read_text() for one in Path("public").rglob("*.html")]
+    assert any("Headline numbers" in one for one in pages)
+    pictures = [base64.b64encode(content).decode() for content in kept["content"]]
+    assert any(one in page for one in pictures)
+    assert not any(one in other for one in pictures for other in pages)
+
+
+@pytest.mark.usefixtures("shapes")
+def test_the_mean_of_the_precision_recall_curve_is_ap50_whatever_the_weights() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 30, (40, 2))
+    objects = np.column_stack([corners, np.full((40, 2), 10), rng.integers(0, 3, 40)])
+    near = np.column_stack([corners, corners + 10 + rng.normal(0, 2, (40, 2))])
+    detections = np.column_stack([near, rng.integers(0, 3, 40), rng.integers(1, 9, 40) / 8])
+    parts = [Lists.of(np.full(10, 4), one) for one in
+             (near, detections[:, 4].astype(int), detections[:, 5])]  # fmt: skip
+    known = Lists.of(
+        np.full(10, 4), np.column_stack([objects, np.full(40, 100), np.zeros(40)]).astype(float)
+    )
+    view = DetectionView(np.arange(10).astype(str), ("a", "b", "c"), *match(*parts, known))
+    weights = rng.poisson(1.0, (20, 10)).astype(float)
+    curve = precision_by_recall(view)
+    assert curve is not None
+    ap50 = average_precision(view, thresholds=(0,))
+    assert curve(weights).mean(axis=1) == pytest.approx(ap50(weights), abs=1e-12)
+
+
+@pytest.mark.usefixtures("shapes")
 def test_a_function_answers_images_in_their_own_sizes(tmp_path: Path) -> None:
     crucibench(
-        "run", "--data", "coco:ann.json?images=pictures", "--suite", "accuracy", "--out", "out",
-        "--model", "python:models.py:bright?sizes=own",
+        "run", "--data", "coco:ann.json?images=pictures", "--suite", "accuracy,throughput",
+        "--model", "python:models.py:bright?sizes=own", "--out", "out",
+        "--set", "throughput.seconds=0.2",
     )  # fmt: skip
     rows = Run(only_run(tmp_path / "out")).metrics().set_index("metric")
     assert rows.loc["detection-ap", "value"] == 1.0
     assert rows.loc["detection-missed", "value"] == 0.0
+    cells = Run(only_run(tmp_path / "out")).cells.values()
+    codes = {finding.code for cell in cells for finding in cell.findings}
+    assert all(cell.status == "ok" for cell in cells)
+    assert not codes & {"wrong-answers-while-timed", "answers-not-checked"}
 
 
 def test_results_are_not_kept_where_categories_have_other_ids(tmp_path: Path) -> None:

@@ -174,15 +174,23 @@ def test_a_declared_threshold_decides_and_leaves_the_ranking(made: Made) -> None
         "models": [
             {"name": "half", "uri": uri},
             {"name": "low", "uri": uri, "decision": {"threshold": 0.2}},
+            {
+                "name": "each",
+                "uri": uri,
+                "decision": {"threshold": 0.4, "thresholds": {"news": 0.2, "art": 0.7}},
+            },
         ],
         "data": [{"name": "d", "uri": CSV.format(made.folder)}],
         "suites": {"accuracy": {}},
     }
     found = numbers(cb.run(spec, out=made.folder / "threshold"))
     truth, scores = made.Y[made.test], made.scores("linear")
-    for name, threshold in (("half", 0.5), ("low", 0.2)):
+    for name, threshold in (("half", 0.5), ("low", 0.2), ("each", np.array([0.7, 0.2, 0.4]))):
         expected = metrics.f1_score(truth, scores >= threshold, average="micro")
         assert found[name, "f1-micro-labels", ""] == pytest.approx(expected)
+    wrong = {**spec["models"][2], "decision": {"thresholds": {"nws": 0.2}}}
+    with pytest.raises(InputError, match=r"decision\.thresholds: unknown label 'nws'.*'news'"):
+        cb.run({**spec, "models": [wrong]}, out=made.folder / "threshold")
     auroc = [found[name, "auroc-macro-labels", ""] for name in ("half", "low")]
     assert auroc[0] == auroc[1]
 
@@ -201,7 +209,7 @@ def test_live_pairs_with_a_column_a_label(made: Made, form: Any, tmp_path: Path)
 
 
 def test_suites_that_need_classes_or_numbers_say_so(made: Made, tmp_path: Path) -> None:
-    asked = ["adversarial", "bias", "ood", "shift"]
+    asked = ["adversarial", "bias", "ood"]
     run = cb.run(
         models={"m": made.models["linear"]}, data=CSV.format(made.folder), suites=asked,
         out=tmp_path,

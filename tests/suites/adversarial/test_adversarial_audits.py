@@ -122,13 +122,14 @@ def test_honest_models_are_left_alone(
 _REPAIRED = ("dead-gradient", "wrong-gradient", "not-a-number", "saturation", "softmax")
 
 
-@pytest.mark.parametrize("name", [*_REPAIRED, "turned", "half-hidden", "other-member"])
+@pytest.mark.parametrize("name", [*_REPAIRED, "turned", "half-hidden", "other-member", "no-graph"])
 def test_the_second_opinion_repairs_the_number(attacked: Any, mlp: Any, name: str) -> None:
     others = [mlp, *(train("mlp", seed) for seed in (1, 2))]
     inner = {
         "turned": lambda: _Turned(mlp),
         "half-hidden": lambda: _Hidden(mlp),
         "other-member": lambda: _OneBackward(others),
+        "no-graph": lambda: _NoGraph(mlp),
     }
     model = inner[name]() if name in inner else DEFENCES[name](mlp, torch.zeros(1))
     plain = _Mean(others) if name == "other-member" else mlp
@@ -153,6 +154,19 @@ class _Turned(nn.Module):
         best = logits.topk(2, dim=1).values
         near = best[:, :1] - best[:, 1:] < 2
         return torch.where(near, 2 * logits.detach() - logits, logits)
+
+
+class _NoGraph(nn.Module):
+    """Answers without a graph."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            logits: torch.Tensor = self.model(x)
+        return logits
 
 
 class _Hidden(nn.Module):

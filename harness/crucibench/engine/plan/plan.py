@@ -305,7 +305,7 @@ def _unfit(scenario: Scenario, model: ModelInfo, card: DataCard) -> str:
     missing = sorted(str(entry) for entry in scenario.requires - model.capabilities)
     if missing:
         return f"the model can't give: {', '.join(missing)}"
-    if scenario.perturbs and model.geometry.get("own_sizes"):
+    if scenario.perturbs and not scenario.any_sizes and model.geometry.get("own_sizes"):
         return "it changes images of one size, and the model takes them in their own sizes"
     if not model.intensive and (scenario.intensive or isinstance(scenario, Timed)):
         return "it asks a served model many times: remote: {intensive: true} allows it"

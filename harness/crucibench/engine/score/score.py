@@ -35,7 +35,7 @@ class Scorer:
         self.options = options
         self._samples: dict[tuple[str, str, int | None], Samples] = {}
         self._recent = RecentRecords()
-        self._passes: dict[str, CellEvidence] = {}
+        self._passes: dict[tuple[str, ...], CellEvidence] = {}
 
     def evidence(self, cell: PlannedCell, files: Mapping[str, CellFile]) -> Evidence:
         """Gathers a cell's evidence; a need that did not end well is absent."""
@@ -91,10 +91,12 @@ class Scorer:
     def _cell_evidence(self, file: CellFile) -> CellEvidence:
         """Gathers what a cell left; of the last one or two, with the views that were made of it."""
         records = self._recent.records(self.run.cell_records(file.cell))
-        kept = self._passes.pop(file.cell, None)
+        # Between stages a cell has records, and its probes and artefacts are not known yet.
+        key = (file.cell, *file.probes, *file.outputs)
+        kept = self._passes.pop(key, None)
         if kept is None or kept.records is not records or kept.facts != file.facts:
             kept = self._made(file, records)
-        self._passes = {**dict([*self._passes.items()][-1:]), file.cell: kept}
+        self._passes = {**dict([*self._passes.items()][-1:]), key: kept}
         return kept
 
     def _made(self, file: CellFile, records: Records) -> CellEvidence:

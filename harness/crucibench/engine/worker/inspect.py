@@ -20,7 +20,7 @@ from crucibench.engine.resolve.resolve import ResolvedModel
 from crucibench.engine.worker.opening import unexpected
 from crucibench.engine.worker.tasks import Inspected
 from crucibench.passes.scenario import best_answer
-from crucibench.spec.models import RemoteSettings
+from crucibench.spec.models import DecisionSettings, RemoteSettings
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.gaps import emptied, half_empty
 from crucibench.util.memory import available_memory, free_memory, is_out_of_memory, resident_memory
@@ -219,12 +219,22 @@ def _group(entry: ResolvedModel) -> str:
     return f"{group}@{entry.variant}" if group and entry.variant else group
 
 
+def _label_decision(settings: DecisionSettings, task: Task) -> Decision:
+    for name in settings.thresholds:
+        if name not in task.classes:
+            raise InputError(f"decision.thresholds: {unknown('label', name, task.classes)}")
+    each = tuple(float(settings.thresholds.get(name, settings.threshold)) for name in task.classes)
+    return Decision(threshold=settings.threshold, thresholds=each if settings.thresholds else ())
+
+
 def _decision(entry: ResolvedModel, task: Task) -> Decision:
     settings = entry.spec.decision
     if settings is None:
         return Decision()
     if task.definition.label_threshold and settings.positive is None:
-        return Decision(threshold=settings.threshold)
+        return _label_decision(settings, task)
+    if settings.thresholds:
+        raise InputError(f"decision.thresholds: {task.kind} has no labels of their own")
     if not task.binary:
         raise InputError(
             f"decision: needs a binary task, and the data has {len(task.classes)} classes"

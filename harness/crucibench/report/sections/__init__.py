@@ -239,6 +239,8 @@ def _examples(run: Run, cell: CellFile, task: Task | None) -> pd.DataFrame | Non
     if records is None:
         return None
     frame = first_of(records.frame())
+    if task.definition.list_targets:
+        return frame
     clean = frame["point"] == ""
     answers = _plain_answers(run, cell, list(frame.loc[clean, "id"]), info)
     for name, values in answers.items():

@@ -74,7 +74,7 @@ class Examples(PageSection):
             turns = zip_longest(*own)
             first = [pair for turn in turns for pair in turn if pair is not None][:MOST_SAMPLES]
             first.sort(key=lambda pair: chosen.index(pair[0]))
-            samples = _within_room([_sample(name, rows, task) for name, rows in first])
+            samples = within_room([_sample(name, rows, task) for name, rows in first])
             if samples:
                 blocks.append(
                     Gallery(
@@ -85,7 +85,8 @@ class Examples(PageSection):
         return blocks
 
 
-def _within_room(samples: Sequence[ShownSample]) -> list[ShownSample]:
+def within_room(samples: Sequence[ShownSample]) -> list[ShownSample]:
+    """Returns the first samples whose pictures are not too much for one model."""
     shown: list[ShownSample] = []
     room = _ROOM
     for sample in samples:
@@ -179,19 +180,20 @@ def _pictures(line: Mapping[str, Any], scenario: str, task: Task) -> list[Pictur
     what = f"{_named(line['target'], task)}, {_title(line)}"
     if line["point"]:
         what += f", {scenario}"
-    found = [_picture(line["content"], f"Image of {what}: {_named(line['prediction'], task)}")]
+    found = [picture(line["content"], f"Image of {what}: {_named(line['prediction'], task)}")]
     if line["change"]:
         factor = f"{line['factor']:.3g}"
         found.append(
-            _picture(line["change"], f"What was changed, {factor} times", f"change, {factor} times")
+            picture(line["change"], f"What was changed, {factor} times", f"change, {factor} times")
         )
     return found
 
 
-def _picture(content: bytes, alt: str, note: str = "") -> Picture:
+def picture(content: bytes, alt: str, note: str = "", side: int = _SIDE) -> Picture:
+    """Returns a PNG file as a picture of the page, its longer side about so many CSS pixels."""
     # A PNG file's width and height stand at a fixed place.
     width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
-    scale = max(1, _SIDE // max(width, height, 1))
+    scale = max(1, side // max(width, height, 1))
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     return Picture(source=source, alt=alt, width=scale * width, note=note)
 

@@ -85,6 +85,10 @@ class ClassView:
         """Whether each prediction is right, shape (n,)."""
         return np.asarray(self.predictions == self.targets)
 
+    def decided(self, index: int) -> tuple[Bools, Bools]:
+        """Returns whether each sample is of a class, and whether it is predicted, (n,) each."""
+        return np.asarray(self.targets == index), np.asarray(self.predictions == index)
+
     @cached_property
     def positives(self) -> Bools:
         """Binary: whether each target is positive, shape (n,)."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Answer
 from crucibench.contracts.evidence import CellEvidence, OutcomeView
-from crucibench.contracts.lists import Column, Lists, from_arrow
+from crucibench.contracts.lists import Column, Lists, from_arrow, is_list, item_type, to_arrow
 from crucibench.contracts.section import Section
 from crucibench.contracts.task import (
     AnswerField,
@@ -21,8 +21,15 @@ from crucibench.contracts.task import (
     TaskKind,
     require_finite,
 )
-from crucibench.tasks.detection.matching import match
-from crucibench.tasks.detection.precision import DetectionView, found_share
+from crucibench.tasks.detection.matching import KINDS, match
+from crucibench.tasks.detection.precision import (
+    RECALLS,
+    DetectionView,
+    calibration_bins,
+    found_share,
+    precision_by_recall,
+)
+from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +38,9 @@ if TYPE_CHECKING:
     from crucibench.contracts.rows import Row
 
 _WIDTH = 7
+_REPLICATES = 200
+_CATEGORIES = ("category", "category_id", "categories", "label", "labels")
+"""What data on the hub call the classes of objects."""
 
 
 def _check_boxes(array: NDArray[Any], _: Task) -> None:
@@ -60,7 +70,8 @@ class Detection(TaskKind):
 
     A target is a list of objects of 5 to 7 numbers: left, top, width and height in pixels, class
     index, area in square pixels (default: of the box), and 1 for a crowd or 2 for an object that
-    does not count (default 0). `Lists` of all 7, float64, are stored.
+    does not count (default 0). `Lists` of all 7, float64, are stored. Or it is what data on the
+    hub call ``objects``: ``bbox``, ``category``, and perhaps ``area`` and ``iscrowd`` of each.
 
     Records of a pass keep the ``boxes`` answered, class and score of each (``prediction``), and
     what a comparison needs without them, see `crucibench.tasks.detection.matching`.
@@ -81,16 +92,39 @@ class Detection(TaskKind):
         "detection-ap", "detection-ap50", "detection-ap75", "detection-ap-small",
         "detection-ap-medium", "detection-ap-large", "detection-ar-1", "detection-ar-10",
         "detection-ar-100", "detection-ap-class", "detection-missed", "detection-badly-localised",
-        "detection-wrong-class", "detection-duplicate", "detection-background",
+        "detection-wrong-class", "detection-duplicate", "detection-background", "detection-ece",
     )  # fmt: skip
     headline: ClassVar[str] = "detection-ap"
+    group_metrics: ClassVar[tuple[str, ...]] = ("detection-found",)
+    perturbed_metrics: ClassVar[tuple[str, ...]] = (
+        "detection-ap", "detection-ap50", "detection-ar-100", "detection-missed",
+    )  # fmt: skip
     sections: ClassVar[tuple[Section, ...]] = (
         Section(title="Detection", kind="metrics", scenario="clean", metrics=metrics[:9]),
         Section(title="By class", kind="table", scenario="clean", table="per-class"),
         Section(
-            title="Errors", kind="metrics", scenario="clean", metrics=metrics[10:],
+            title="Precision and recall", kind="line", scenario="clean", table="precision-recall",
+            x="recall", y="precision",
+            note="At an IoU of 0.5, the mean over classes that have objects, precision being the "
+            "highest at that recall or above. Bands hold 95 % of resampled sets, image by image, "
+            "as if images were independent.",
+        ),
+        Section(
+            title="Scores", kind="reliability", scenario="clean", table="scores",
+            x="mean_score", y="right",
+            note="The share of right detections by score, at an IoU of 0.5, in 15 bins of one "
+            "width; bars are Wilson intervals, as if detections were independent.",
+        ),
+        Section(
+            title="Errors", kind="bars", scenario="clean", table="errors", x="error",
+            y="per_object",
             note="For each object, among detections with a score of at least 0.5, at an IoU of "
             "0.5; a badly localised or wrongly named object is missed, too.",
+        ),
+        Section(
+            title="Images with the least found", kind="boxes", scenario="worst-images",
+            note="True boxes beside those found with a score of at least 0.5: no fair sample of "
+            "the images.",
         ),
         Section(title="All numbers", kind="metrics", scenario="clean"),
     )  # fmt: skip
@@ -163,10 +197,16 @@ class Detection(TaskKind):
         """Returns the share of each image's objects that is found: AP is no mean over images."""
         return found_share(view)
 
+    def by_sample(
+        self, view: DetectionView
+    ) -> Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+        """Returns the share of objects found, of images that have some."""
+        return [(found_share(view), view.counts[0].any(axis=0))]
+
     def tables(
         self, view: DetectionView, rows: Sequence[Row], level: float
     ) -> dict[str, pd.DataFrame]:
-        """Returns ``per-class``: AP with its interval, or why there is none, and objects."""
+        """Returns ``per-class``, ``errors``, ``precision-recall`` and ``scores``."""
         import pandas as pd
 
         objects = dict(zip(view.classes, view.counts[0].sum(axis=1), strict=True))
@@ -177,7 +217,21 @@ class Detection(TaskKind):
                 for row in rows if row.metric == "detection-ap-class"
             ]
         )  # fmt: skip
-        return {"per-class": table}
+        names = {f"detection-{kind}": kind.replace("-", " ") for kind in ("missed", *KINDS)}
+        errors = pd.DataFrame(
+            [
+                {"error": names[row.metric], "per_object": row.value, "lower": row.lower,
+                 "upper": row.upper}
+                for row in rows if row.metric in names and row.value is not None
+            ],
+            columns=["error", "per_object", "lower", "upper"],
+        ).astype({"lower": np.float64, "upper": np.float64})  # fmt: skip
+        return {
+            "per-class": table,
+            "errors": errors,
+            "precision-recall": _curve_table(view, level),
+            "scores": _score_table(view),
+        }
 
     def outcomes(self, view: DetectionView) -> OutcomeView:
         """Returns the share found as the score; an image is neither right nor wrong."""
@@ -186,12 +240,76 @@ class Detection(TaskKind):
         return OutcomeView(view.ids, point, view.matches.lengths, found_share(view), unknown)
 
 
+def _score_table(view: DetectionView) -> pd.DataFrame:
+    import pandas as pd
+
+    counts, scores, right = (one.sum(axis=0) for one in calibration_bins(view))
+    there = counts > 0
+    columns = {"mean_score": scores[there] / counts[there], "right": right[there] / counts[there],
+               "count": counts[there], "hits": right[there]}  # fmt: skip
+    return pd.DataFrame(columns)
+
+
+def _curve_table(view: DetectionView, level: float) -> pd.DataFrame:
+    """Returns precision by recall, with bounds of what resampled images give.
+
+    Images are drawn by their ids, the same for every model (Poisson's bootstrap).
+    """
+    import pandas as pd
+
+    curve = precision_by_recall(view)
+    if curve is None:
+        return pd.DataFrame()
+    uniform = Draws(0, "detection/precision-recall").uniform(
+        view.ids.tolist(), "image", (_REPLICATES,)
+    )
+    # How often an image is drawn: by the distribution of Poisson's counts of mean 1.
+    steps = np.cumsum(np.exp(-1.0) / np.cumprod([1.0, *range(1, 9)]))
+    drawn = np.searchsorted(steps, uniform.T).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        low, high = np.nanquantile(curve(drawn), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    value = curve(np.ones((1, len(view))))[0]
+    columns = {"recall": RECALLS, "precision": value, "lower": low, "upper": high}
+    return pd.DataFrame(columns)
+
+
+def _numbers(column: Any, expected: str) -> pa.Array:
+    """Returns lists of ``bbox``, ``category``, ... by object as lists of numbers.
+
+    They are a list of entries each, or an entry of lists, as `datasets` stores them.
+    """
+    if is_list(column.type):
+        entries = column.flatten()
+        fields = {field.name: entries.field(field.name) for field in entries.type}
+        lengths = np.asarray(column.value_lengths())
+    else:
+        fields = {field.name: column.field(field.name).flatten() for field in column.type
+                  if is_list(field.type)}  # fmt: skip
+        lengths = (
+            np.asarray(column.field("bbox").value_lengths()) if "bbox" in fields else np.zeros(0)
+        )
+    names = next((name for name in _CATEGORIES if name in fields), "")
+    if "bbox" not in fields or not names or any(one.null_count for one in fields.values()):
+        raise InputError(f"{expected}, or bbox and category of each, got {column.type}")
+    boxes = fields["bbox"].flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+    parts = [fields[name].to_numpy(zero_copy_only=False)[:, None]
+             for name in (names, "area", "iscrowd") if name in fields]  # fmt: skip
+    if len(boxes) != 4 * len(parts[0]) or any(part.dtype.kind not in "biuf" for part in parts):
+        raise InputError(f"{expected}, or bbox and category of each, got {column.type}")
+    boxes = boxes.reshape(-1, 4)
+    if "area" not in fields:
+        parts.insert(1, boxes[:, 2:3] * boxes[:, 3:4])
+    return to_arrow(Lists.of(lengths, np.concatenate([boxes, *parts], axis=1).astype(np.float64)))
+
+
 def _objects(name: str, role: str, column: Any) -> Lists:
     """Returns a target column as lists of all 7 numbers."""
     expected = (
         f"target {name!r}: expected lists of objects of 5 to 7 numbers (left, top, width, height, "
         "class index, area, flag)"
     )
+    if pa.types.is_struct(item_type(column.type)):
+        column = _numbers(column, expected)
     try:
         found = from_arrow(column)
     except (ValueError, pa.ArrowException):

@@ -42,6 +42,9 @@ CROWD, IGNORED = 1, 2
 _TOUCHES = 0.1
 """IoU from which on a box lies at an object, though badly (Bolya et al., TIDE, ECCV 2020)."""
 
+_ENDS = np.array(list(AREAS.values()))
+_NEEDED = np.minimum(THRESHOLDS, 1 - 1e-10)[None, :, None]
+_AREA, _AT = np.ogrid[: len(AREAS), : len(THRESHOLDS)]
 _POWERS = 2.0 ** np.arange(len(THRESHOLDS))
 
 
@@ -87,17 +90,19 @@ def _stacked(parts: list[Floats], width: int) -> Lists:
 
 
 def _objects(truth: Floats) -> Floats:
-    classes = np.unique(truth[:, 4])
-    counts = ~_left_out(truth)
-    sums = [counts[:, truth[:, 4] == one].sum(axis=1) for one in classes]
-    return np.column_stack([classes, np.reshape(sums, (-1, len(AREAS)))]).astype(np.float64)
+    classes, place = np.unique(truth[:, 4], return_inverse=True)
+    of_class = (place[:, None] == np.arange(len(classes))).astype(np.float64)
+    return np.column_stack([classes, ((~_left_out(truth)).astype(np.float64) @ of_class).T])
 
 
 def _left_out(truth: Floats) -> Flags:
     """Returns which objects don't count in each range of areas, shape (areas, objects)."""
-    flagged = truth[:, 6] > 0
-    return np.stack([flagged | (truth[:, 5] < low) | (truth[:, 5] > high)
-                     for low, high in AREAS.values()])  # fmt: skip
+    return (truth[:, 6] > 0) | _other_size(truth[:, 5])
+
+
+def _other_size(area: Floats) -> Flags:
+    """Returns which lie outside each range of areas, shape (areas, m)."""
+    return (area < _ENDS[:, :1]) | (area > _ENDS[:, 1:])
 
 
 def overlaps(boxes: Floats, truth: Floats) -> Floats:
@@ -121,41 +126,37 @@ def _image(boxes: Floats, labels: NDArray[np.int64], scores: Floats, truth: Floa
     iou = overlaps(boxes, truth)
     same = labels[:, None] == truth[:, 4]
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    outside = np.stack([(area < low) | (area > high) for low, high in AREAS.values()])
+    outside, ignored = _other_size(area), _left_out(truth)
     right = np.zeros((len(AREAS), len(THRESHOLDS), len(boxes)), dtype=np.bool_)
     left = np.repeat(outside[:, None], len(THRESHOLDS), axis=1)
-    for label in np.unique(labels):
-        mine, theirs = np.flatnonzero(labels == label), np.flatnonzero(truth[:, 4] == label)
-        if len(theirs):
-            _take(iou[np.ix_(mine, theirs)], truth[theirs], mine, right, left)
+    if len(truth):
+        _take(np.where(same, iou, 0.0), ignored, truth[:, 6] == CROWD, right, left)
     kinds = _kinds(iou, same, right[0, 0], left[0, 0])
-    return np.column_stack(
-        [labels, scores, kinds, *(np.tensordot(_POWERS, part, 1) for part in (*right, *left))]
-    )
+    bits = _POWERS @ np.concatenate([right, left])
+    return np.column_stack([labels, scores, kinds, bits.T])
 
 
-def _take(
-    iou: Floats, truth: Floats, mine: NDArray[np.intp], right: NDArray[np.bool_], left: Flags
-) -> None:
-    """Lets detections of one class, the highest score first, take objects."""
-    ignored = np.repeat(_left_out(truth)[:, None], len(THRESHOLDS), axis=1)
-    crowd = truth[:, 6] == CROWD
-    free = np.ones_like(ignored)
-    needed = np.minimum(THRESHOLDS, 1 - 1e-10)[None, :, None]
-    last = len(truth) - 1
-    for at, row in enumerate(mine):
-        if iou[at].max() < needed[0, 0, 0]:
-            continue
-        fits = (free | crowd) & (iou[at] >= needed)
-        # An object that counts goes before one that does not.
-        rank = np.where(fits, iou[at] + 2.0 * ~ignored, -1.0)
-        chosen = (last - rank[..., ::-1].argmax(axis=2))[..., None]
-        taken = np.take_along_axis(fits, chosen, axis=2)[..., 0]
-        spared = np.take_along_axis(ignored, chosen, axis=2)[..., 0]
+def _take(iou: Floats, ignored: Flags, crowd: Flags, right: Flags, left: Flags) -> None:
+    """Lets detections, of each class the highest score first, take objects.
+
+    Args:
+        iou: of detections and objects, (d, g); 0 where their classes differ.
+        ignored: which objects don't count, by area.
+        crowd: which are crowds.
+        right: which detections are right, (areas, thresholds, d); filled.
+        left: which are left out; filled.
+    """
+    free = np.ones((len(AREAS), len(THRESHOLDS), len(crowd)), dtype=np.bool_)
+    # An object that counts goes before one that does not.
+    before, last = np.where(ignored, 0.0, 2.0)[:, None], len(crowd) - 1
+    for row in np.flatnonzero(iou.max(axis=1) >= THRESHOLDS[0]).tolist():
+        fits = (free | crowd) & (iou[row] >= _NEEDED)
+        rank = np.where(fits, iou[row] + before, -1.0)
+        chosen = last - rank[..., ::-1].argmax(axis=2)
+        taken, spared = fits[_AREA, _AT, chosen], ignored[_AREA, chosen]
         left[..., row] = np.where(taken, spared, left[..., row])
         right[..., row] = taken & ~spared
-        areas, thresholds = np.nonzero(taken)
-        free[areas, thresholds, chosen[areas, thresholds, 0]] = False
+        free[_AREA, _AT, chosen] &= ~taken
 
 
 def _kinds(iou: Floats, same: Flags, right: Flags, left: Flags) -> NDArray[np.int64]:

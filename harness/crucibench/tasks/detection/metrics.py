@@ -11,12 +11,15 @@ import numpy as np
 
 from crucibench.contracts.metric import Metric, MetricInfo
 from crucibench.contracts.statistic import Bias, RowMetric, Statistic
-from crucibench.tasks.detection.matching import AREAS, THRESHOLDS
+from crucibench.tasks.detection.matching import AREAS, KINDS, THRESHOLDS
 from crucibench.tasks.detection.precision import (
+    BINS,
     DetectionView,
     average_precision,
     average_recall,
+    calibration_bins,
     errors_by_object,
+    found_share,
 )
 
 _COCO = "Lin et al., Microsoft COCO, ECCV 2014; pycocotools"
@@ -37,7 +40,8 @@ def _metric(
     bias: Bias = "corrected",
 ) -> Metric:
     def form(view: DetectionView, *group: str) -> RowMetric:
-        return RowMetric(statistic(view, *group), bias=bias, cost=_COST)
+        better = None if by_class else found_share(view)
+        return RowMetric(statistic(view, *group), bias=bias, cost=_COST, by_sample=better)
 
     return Metric(
         info=MetricInfo(
@@ -131,6 +135,83 @@ def _recall(most: int) -> Metric:
 
 
 AR_1, AR_10, AR_100 = (_recall(most) for most in (1, 10, 100))
+
+
+def _found(view: DetectionView) -> RowMetric:
+    there = view.counts[0].any(axis=0).astype(np.float64)
+    shares = found_share(view) * there
+    return RowMetric(
+        Statistic(
+            n=len(view), compute=lambda weights: weights @ shares / (weights @ there),
+            undefined="no object is there",
+        )
+    )  # fmt: skip
+
+
+def _plain_found(view: DetectionView) -> float:
+    """The mean share by a loop over images."""
+    shares = []
+    for row in range(len(view)):
+        values, count = view.matches.values[view.matches.rows == row], view.counts[0, :, row].sum()
+        if count:
+            hits = [bin(int(bits)).count("1") for bits in values[:, 3]]
+            shares.append(sum(hits) / len(THRESHOLDS) / count)
+    return float(np.mean(shares)) if shares else math.nan
+
+
+FOUND = Metric(
+    info=MetricInfo(
+        id="detection-found", name="Objects found, by image", direction="higher", lower=0.0,
+        upper=1.0,
+        definition="The share of an image's objects that a detection takes, its mean over IoU "
+        "thresholds .50:.05:.95 and then over images that have objects.",
+    ),
+    kinds=("detection",), form=_found, reference=_plain_found,
+    applies=lambda view: view.undefined("all"),
+)  # fmt: skip
+
+
+def _probable(view: DetectionView) -> str:
+    scores = view.matches.values[:, 1]
+    if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
+        return "some scores lie outside of [0, 1]"
+    return "" if len(scores) else "nothing is detected"
+
+
+def _calibration(view: DetectionView) -> RowMetric:
+    counts, scores, right = calibration_bins(view)
+    gaps, each = scores - right, counts.sum(axis=1)
+    return RowMetric(
+        Statistic(
+            n=len(view), undefined="nothing is detected",
+            compute=lambda weights: np.abs(weights @ gaps).sum(axis=1) / (weights @ each),
+        ),
+        bias="up",
+    )  # fmt: skip
+
+
+def _plain_calibration(view: DetectionView) -> float:
+    """The same by a loop over bins."""
+    values = view.matches.values[view.matches.values[:, 2] != KINDS.index("left-out")]
+    total = 0.0
+    for at in range(BINS):
+        low, high = at / BINS, (at + 1) / BINS
+        here = values[((values[:, 1] > low) | (at == 0)) & (values[:, 1] <= high)]
+        if len(here):
+            right = (here[:, 2] == KINDS.index("right")).mean()
+            total += abs(here[:, 1].mean() - right) * len(here) / len(values)
+    return total if len(values) else math.nan
+
+
+CALIBRATION = Metric(
+    info=MetricInfo(
+        id="detection-ece", name="Calibration error of scores", direction="lower", lower=0.0,
+        upper=1.0, source="Kueppers et al., CVPR Workshops 2020, without places and sizes",
+        definition="The mean difference of a detection's score and the share of right ones, in 15 "
+        "bins of one width, at an IoU of 0.5; a second detection of an object is not right.",
+    ),
+    kinds=("detection",), form=_calibration, reference=_plain_calibration, applies=_probable,
+)  # fmt: skip
 
 
 def _errors(kind: str, name: str, what: str) -> Metric:

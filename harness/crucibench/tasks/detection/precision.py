@@ -21,8 +21,11 @@ from crucibench.tasks.detection.matching import AREAS, KINDS, THRESHOLDS
 
 Floats = NDArray[np.float64]
 
-_RECALLS: Floats = np.linspace(0.0, 1.0, 101)
+RECALLS: Floats = np.linspace(0.0, 1.0, 101)
 _AREA_NAMES = tuple(AREAS)
+
+BINS = 15
+"""Of scores, where they are held against the share of right detections."""
 
 SCORE_FROM = 0.5
 """The score from which on a detection enters the kinds of errors."""
@@ -199,10 +202,40 @@ def _interpolated(hits: Floats, ranked: Floats, objects: Floats) -> Floats:
     recall = true / objects[:, None]
     # How many of the 101 recalls are reached: the guess is off by rounding at most.
     reached = np.minimum((recall * 100).astype(np.int64), 100)
-    reached += (reached < 100) & (_RECALLS[np.minimum(reached + 1, 100)] <= recall)
-    reached -= _RECALLS[reached] > recall
+    reached += (reached < 100) & (RECALLS[np.minimum(reached + 1, 100)] <= recall)
+    reached -= RECALLS[reached] > recall
     steps = np.diff(reached + 1, axis=1, prepend=0)
-    return np.asarray(np.einsum("bk,bk->b", steps, best) / len(_RECALLS))
+    return np.asarray(np.einsum("bk,bk->b", steps, best) / len(RECALLS))
+
+
+def precision_by_recall(view: DetectionView) -> Callable[[Floats], Floats] | None:
+    """Returns precision at 101 recalls and an IoU of 0.5 as a function of weights (b, n).
+
+    Its mean over the classes that have objects, shape (b, 101); None where there is no object.
+    """
+    parts = []
+    for index, found in enumerate(view.by_class):
+        if view.counts[0, index].any():
+            hits = np.flatnonzero(found.right[:, 0] & 1)
+            parts.append((found, hits, (found.left_out[:, 0] & 1) == 0, view.counts[0, index]))
+
+    def compute(weights: Floats) -> Floats:
+        total, defined = np.zeros((len(weights), len(RECALLS))), np.zeros((len(weights), 1))
+        for found, hits, counted, objects in parts:
+            number = (weights @ objects)[:, None]
+            each = weights[:, found.images]
+            ranked = np.cumsum(each * counted, axis=1)[:, hits]
+            true = np.cumsum(each[:, hits], axis=1)
+            precision = true / np.where(ranked > 0, ranked, 1.0)
+            best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            recall = true / np.where(number > 0, number, 1.0)
+            for row in range(len(weights)):
+                at = np.searchsorted(recall[row], RECALLS - 1e-12)
+                total[row] += np.append(best[row], 0.0)[at] * (number[row] > 0)
+            defined += number > 0
+        return total / np.where(defined > 0, defined, np.nan)
+
+    return compute if parts else None
 
 
 def _recall(view: DetectionView, index: int, most: int) -> _Part:
@@ -227,6 +260,25 @@ def errors_by_object(view: DetectionView, kind: str) -> tuple[Floats, Floats]:
     chosen = (values[:, 1] >= SCORE_FROM) & (values[:, 2] == of_kind)
     found = np.bincount(view.matches.rows[chosen], minlength=len(view)).astype(np.float64)
     return (objects - found if kind == "missed" else found), objects
+
+
+def calibration_bins(view: DetectionView) -> tuple[Floats, Floats, Floats]:
+    """Returns detections, their scores' sum and how many are right, by image and bin of score.
+
+    At an IoU of 0.5; detections that are left out don't count. Each of shape (n, 15): the bins are
+    of one width, from 0 to 1, their upper ends among them.
+    """
+    values = view.matches.values
+    counted = values[:, 2] != KINDS.index("left-out")
+    scores = values[counted, 1]
+    place = np.clip(np.ceil(scores * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    cells = view.matches.rows[counted] * BINS + place
+    right = (values[counted, 2] == KINDS.index("right")).astype(np.float64)
+    found = (
+        np.bincount(cells, weights=weights, minlength=len(view) * BINS).reshape(-1, BINS)
+        for weights in (np.ones(len(scores)), scores, right)
+    )
+    return tuple(found)  # type: ignore[return-value]
 
 
 def found_share(view: DetectionView) -> Floats:

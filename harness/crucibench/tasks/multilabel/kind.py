@@ -43,6 +43,7 @@ class LabelsView:
         ranking: scores that order samples within a label, shape (n, K).
         probabilities: of each label by itself, shape (n, K); None where scores are none.
         threshold: of a label's probability, from which on it is predicted.
+        thresholds: of each label; empty where `threshold` is that of all.
     """
 
     ids: NDArray[np.object_]
@@ -51,6 +52,7 @@ class LabelsView:
     ranking: Floats
     probabilities: Floats | None
     threshold: float = 0.5
+    thresholds: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -67,7 +69,11 @@ class LabelsView:
         Scores that are no probabilities are held against it as they are.
         """
         scores = self.ranking if self.probabilities is None else self.probabilities
-        return np.asarray(scores >= self.threshold)
+        return np.asarray(scores >= np.array(self.thresholds or self.threshold))
+
+    def decided(self, index: int) -> tuple[Bools, Bools]:
+        """Returns whether each sample has a label, and whether it is predicted, (n,) each."""
+        return self.targets[:, index], self.predictions[:, index]
 
     @cached_property
     def wrong(self) -> Bools:
@@ -92,6 +98,10 @@ class MultiLabel(TaskKind):
         "ece-l2-15-equal-mass-debiased-label",
     )  # fmt: skip
     headline: ClassVar[str] = "subset-accuracy"
+    group_metrics: ClassVar[tuple[str, ...]] = ("subset-accuracy", "hamming-loss")
+    perturbed_metrics: ClassVar[tuple[str, ...]] = (
+        "subset-accuracy", "hamming-loss", "f1-macro-labels", "average-precision-macro-labels",
+    )  # fmt: skip
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
             title="Accuracy", kind="metrics", scenario="clean",
@@ -125,7 +135,15 @@ class MultiLabel(TaskKind):
             return _of_flags(target, lists)
         if any(isinstance(one, np.ndarray) for one in lists.values()):
             raise InputError(f"target {target.name!r}: its lists are of one length in some roles")
-        named = {role: [str(item) for item in one.values] for role, one in lists.items()}
+        # Indices of classes that the feature's type knows, as `datasets` stores them.
+        indexed = (
+            target.known if all(one.values.dtype.kind in "iu" for one in lists.values()) else ()
+        )
+        named = {
+            role: [indexed[item] if indexed and 0 <= item < len(indexed) else str(item)
+                   for item in one.values]
+            for role, one in lists.items()
+        }  # fmt: skip
         found = set().union(*named.values())
         names = target.classes or target.known or tuple(sorted(found))
         if strange := sorted(found - set(names)):
@@ -147,10 +165,8 @@ class MultiLabel(TaskKind):
         return np.asarray(answer["scores"].argmax(axis=1), dtype=np.int32)
 
     def outcome_columns(self, answer: Answer, targets: Any, score_kind: str) -> dict[str, Column]:
-        """Returns ``prediction`` and ``scores``, as probabilities where they are some."""
-        _, probabilities = _probabilities(answer["scores"], score_kind)
-        kept = answer["scores"] if probabilities is None else probabilities
-        return {"prediction": self.prediction(answer), "scores": kept.astype(np.float32)}
+        """Returns ``prediction`` and ``scores``, as they were answered: decided as a pass is."""
+        return {"prediction": self.prediction(answer), "scores": answer["scores"]}
 
     def view(
         self, cell: CellEvidence, task: Task, ids: NDArray[np.object_] | None = None
@@ -169,12 +185,20 @@ class MultiLabel(TaskKind):
     def view_of_outcomes(
         self, columns: Mapping[str, Any], cell: CellEvidence, task: Task
     ) -> LabelsView:
-        """Reads the probabilities that records of perturbed samples keep."""
-        return _view(cell.samples, columns["scores"], "probabilities", cell, task)
+        """Reads the scores that records of perturbed samples keep."""
+        return _view(cell.samples, columns["scores"], cell.model.score_kind, cell, task)
 
     def quality(self, view: LabelsView) -> Floats:
         """Returns 1 where every label is right, else 0."""
         return np.asarray(~view.wrong.any(axis=1), dtype=np.float64)
+
+    def by_sample(self, view: LabelsView) -> Sequence[tuple[NDArray[Any], None]]:
+        """Returns whether all labels are right, and the share that is wrong."""
+        return [(~view.wrong.any(axis=1), None), (view.wrong.mean(axis=1), None)]
+
+    def changed(self, first: LabelsView, second: LabelsView) -> Bools:
+        """Returns where any label is predicted otherwise."""
+        return np.asarray((first.predictions != second.predictions).any(axis=1))
 
     def baselines(
         self, targets: Any, task: Task, uniform: NDArray[np.floating[Any]]
@@ -227,10 +251,11 @@ def _view(
     samples: Any, scores: NDArray[Any], score_kind: str, cell: CellEvidence, task: Task
 ) -> LabelsView:
     ranking, probabilities = _probabilities(scores, score_kind)
+    decision = cell.model.decision
     return LabelsView(
         ids=samples.ids, targets=flags_of(samples.targets, len(task.classes)),
         classes=task.classes, ranking=ranking, probabilities=probabilities,
-        threshold=cell.model.decision.threshold,
+        threshold=decision.threshold, thresholds=tuple(decision.thresholds),
     )  # fmt: skip
 
 

@@ -246,9 +246,12 @@ def probe_plainly(
         **_answers(first, again, loss),
         **_gradients(first, again, beside),
         **_first_logits(first=first.logits, noise=beside.logits, step=after, odd=odd),
-        "abstains": sum(
-            _level(logits).cpu().numpy().astype(np.int64)
-            for logits in (first.logits, beside.logits, after)
+        "abstains": np.sum(
+            [
+                _level(logits).cpu().numpy().astype(np.int64)
+                for logits in (first.logits, beside.logits, after)
+            ],
+            axis=0,
         ),
         **_differences(counted, draws, points, first, loss),
         **_falling(counted, draws, points, falls),

@@ -106,7 +106,8 @@ class Rewired:
                 return source.view_as(given)
         if self.bridged and given.numel() == now.x.numel():
             return _through(now.x, given)
-        if given.requires_grad:
+        # What was made without a graph may yet say that it requires a gradient: views do.
+        if given.grad_fn is not None:
             return given
         like = [source for source in now.seen if source.numel() == given.numel()]
         return _through(like[-1], given) if like else given
@@ -121,7 +122,7 @@ class Rewired:
                 with torch.enable_grad():
                     if name in self.broken:
                         out = given_slope(part, given, out)
-                    elif not out.requires_grad:
+                    elif out.grad_fn is None:
                         out = part.forward(*args)
             now.seen.append(out)
             now.calls.append((name, now.depth, out))
