@@ -27,7 +27,6 @@ from crucibench.util.hashing import data_digest
 from crucibench.util.optional import need
 from crucibench_adapters._class_prompts import class_prompt, prompt_digest
 from crucibench_adapters._quiet import quiet
-from crucibench_adapters._torch_files import weights_digest
 from crucibench_adapters._torch_zoo import library_version
 from crucibench_adapters._transformers_files import Files, find_files, loaded, model_of_kind
 
@@ -351,6 +350,8 @@ class CausalAdapter(Asking):
     # -- identity ----------------------------------------------------------------------------
 
     def fingerprint(self) -> Mapping[str, str] | None:
+        from crucibench_adapters._torch_files import weights_digest
+
         return {
             "weights": weights_digest(self._model),
             "library": f"transformers {library_version('transformers', 'text')}",
