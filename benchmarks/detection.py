@@ -321,8 +321,8 @@ def coverage(sets: int, seed: int) -> tuple[list[list[str]], str]:
     return found, (
         f"Of {len(tallied)} tallies of numbers that mostly have an interval and no mark (such "
         "rows, and differences, that hold the mean of such sets), the least has a simultaneous "
-        f"95 % upper bound of {100 * min(bounds):.1f} %; {sum(one < 0.935 for one in bounds)} have one under "
-        "93.5 %."
+        f"95 % upper bound of {100 * min(bounds):.1f} %; {sum(one < 0.935 for one in bounds)} "
+        "have one under 93.5 %."
     )
 
 
