@@ -29,7 +29,7 @@ _OTHERS = 0.3
 """By how much, in units of the largest change, others are changed so that this one can go back."""
 
 Steps = Generator[Floats, bool, None]
-"""Asks whether the model gets points (d,) wrong, one after the other, until it is closed."""
+"""Asks whether the model gets points (d,) wrong, one after the other; ends where none is nearer."""
 
 
 class _Sample(NamedTuple):
@@ -74,30 +74,44 @@ def restore(questions: BudgetedQuestions, ids: Sequence[str], draws: Draws) -> N
             space.clean[row], space.low[row], space.high[row], free, np.random.default_rng(seed)
         )
         steps = search(of, x[row])
-        running[row] = steps, next(steps)
+        if (point := next(steps, None)) is not None:
+            running[row] = steps, point
     while running:
         asked = np.array([row for row in running if questions.left[row]], dtype=np.int64)
         if not len(asked):
             return
         points = np.stack([running[row][1] for row in asked.tolist()])
         wrong = questions.lead(asked, points) > 0
+        answers = dict(zip(asked.tolist(), wrong.tolist(), strict=True))
         running = {
-            row: (running[row][0], running[row][0].send(bool(is_wrong)))
-            for row, is_wrong in zip(asked.tolist(), wrong, strict=True)
+            row: (steps, point)
+            for row, (steps, _) in running.items()
+            if row in answers and (point := _next_point(steps, answers[row])) is not None
         }
+
+
+def _next_point(steps: Steps, is_wrong: bool) -> Floats | None:
+    try:
+        return steps.send(is_wrong)
+    except StopIteration:
+        return None
 
 
 def _returns(of: _Sample, x: Floats) -> Steps:
     """Takes back what is not needed, and then disturbs what is left."""
     best = x
     while True:
-        x = yield from _settle(of.clean, x, of.rng)
+        x = yield from _taken_back(of.clean, x, of.rng)
+        if np.array_equal(x, of.clean):
+            return  # the model gets the sample itself wrong
         if np.linalg.norm(x - of.clean) < np.linalg.norm(best - of.clean):
             best = x
         x = yield from _disturbed(of, best)
 
 
-def _settle(clean: Floats, x: Floats, rng: np.random.Generator) -> Generator[Floats, bool, Floats]:
+def _taken_back(
+    clean: Floats, x: Floats, rng: np.random.Generator
+) -> Generator[Floats, bool, Floats]:
     """Returns a wrong point from which no block goes back further; `x` is one, (d,)."""
     moved = np.flatnonzero(x != clean)
     size = max(len(moved) // 2, 1)
@@ -136,8 +150,6 @@ def _disturbed(of: _Sample, best: Floats) -> Generator[Floats, bool, Floats]:
     """Returns a wrong point without one of the changes of `best`, for others that are smaller."""
     clean, free, rng = of.clean, of.free, of.rng
     moved = np.flatnonzero(best != clean)
-    if not len(moved):
-        return best
     change = np.abs(best - clean)
     while True:
         gone = rng.choice(moved, p=change[moved] / change[moved].sum())
