@@ -256,6 +256,8 @@ class BiasSuite(Suite):
                 f"suites.bias.metrics: fairlearn's metrics take classes or numbers, and "
                 f"{data.task.kind} answers with neither"
             )
+        if not data.task.definition.headline:
+            return f"a plain pass over data of the task {data.task.kind} is not judged"
         if not data.groups:
             return "the data names no groups (option groups=COLUMN,...)"
         found = Groups.of(self.name, _parameters(config, data.groups))

@@ -86,6 +86,8 @@ class LeakSuite(Suite):
             raise InputError(
                 unknown("judge of labels", config.labels, (CROSS_VALIDATED, *request.models))
             )
+        if not kind.headline:
+            return f"a plain pass over data of the task {task.kind} is not judged"
         train = data.counts.get("train", 0) > 0
         roles = ("train", "test") if train else ("test",)
         found: list[Scenario] = []

@@ -61,10 +61,7 @@ class PromptedSuite(Suite):
     )  # fmt: skip
     config: ClassVar[type[SuiteConfig]] = PromptedConfig
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
-    scoring: ClassVar[tuple[str, ...]] = (
-        "crucibench_suites.prompted.scoring", "crucibench_suites.prompted.judging",
-        "crucibench_suites.prompted.metrics", "crucibench_suites.prompted.audits",
-    )  # fmt: skip
+    scoring = ("audits", "judging", "known_answers", "metrics", "scoring")
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns two scenarios a task: one asks, one judges."""

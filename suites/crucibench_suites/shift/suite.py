@@ -212,6 +212,9 @@ class ShiftSuite(Suite):
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios, or why none applies."""
+        task = request.data.task
+        if not task.definition.headline:
+            return f"a plain pass over data of the task {task.kind} is not judged"
         found: list[Scenario] = []
         reasons = []
         for part in (_perturbed(request), data_scenarios(request)):
@@ -220,7 +223,6 @@ class ShiftSuite(Suite):
             else:
                 # What is recorded of the inputs serves drift and perturbed tables alike.
                 found += [scenario for scenario in part if scenario not in found]
-        task = request.data.task
         if not (task.one_class or task.one_number):
             infos = of_kind(task.definition)
             found = [replace(one, metrics=infos) if isinstance(one, Corrupted | CorruptionSummary)

@@ -51,8 +51,8 @@ def test_a_served_model_is_attacked_with_leave_alone(
     server.set(**serving_digits)
     without = planned(server, tmp_path)
     allowed = planned(server, tmp_path, intensive=True)
-    # Square at two radii and HopSkipJump, each with what confirms an example.
-    attacks = SAMPLES * (2 * (QUERIES + 2) + QUERIES + 1)
+    # Square at two radii, HopSkipJump and restoring, each with what confirms an example.
+    attacks = SAMPLES * (2 * (QUERIES + 2) + 2 * (QUERIES + 1))
     assert attacks <= allowed - without <= attacks + 50
     server.set(**serving_digits)
     refused = attacked(server, tmp_path / "refused")

@@ -150,9 +150,10 @@ def test_the_peak_of_memory_is_the_tasks_own(cost: Callable[..., TaskCost]) -> N
     before = cost().peak_memory
     if before is None:
         pytest.skip("the system does not tell")
-    during, after = cost(ballast=200 << 20).peak_memory, cost().peak_memory
+    # Smaller blocks that are freed may be kept by the process.
+    during, after = cost(ballast=300 << 20).peak_memory, cost().peak_memory
     assert during is not None and after is not None
-    assert 190 << 20 < during - before < 260 << 20
+    assert 290 << 20 < during - before < 360 << 20
     assert after < during - (100 << 20), "the peak begins anew with each task"
 
 

@@ -26,7 +26,7 @@ ITEMS = [
     )
 ]  # fmt: skip
 CHOICE: dict[str, Any] = {
-    "kind": "choice", "template": "{question} A:", "choices": "options",
+    "kind": "choice", "template": "{passage} {question} A:", "choices": "options",
     "variants": {
         "letters": {"style": "letter", "template": "{question}\n{choices}\n", "delimiter": ""},
         "turned": {
@@ -64,7 +64,7 @@ def test_choices_are_those_of_the_closed_form(
     by_prompt = {item["question"]: item for item in ITEMS}
     for row in kept[kept.point == "prompt=given"].itertuples():
         prompt = row[kept.columns.get_loc("input:prompt") + 1]
-        item = by_prompt[prompt.removesuffix(" A:")]
+        item = by_prompt[prompt.removesuffix(" A:").split(" ", 1)[1]]
         expected = [mock.loglikelihood(prompt, f" {option}") for option in item["options"]]
         np.testing.assert_allclose(row.loglikelihood, expected, atol=1e-9)
         assert row.bytes.tolist() == [4, 4, 2, 8] and row.gold == item["answer"]
@@ -238,3 +238,18 @@ def test_items_tell_mistakes(tmp_path: Path) -> None:
             opened(line)
     with pytest.raises(InputError, match="target is missing"):
         opened({"q": 1}, options="cluster=q")
+
+
+def test_every_other_suite_refuses_items_in_a_sentence(server: Any, tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
+    spec = {
+        "models": [{"name": "m", "uri": server.uri()}],
+        "data": [
+            {"name": "d", "uri": f"items:{path}?target=answer&cluster=passage&groups=passage"}
+        ],
+        "suites": {"prompted": {"tasks": {"t": CHOICE}}},
+    }
+    run = cb.run(spec, out=tmp_path / "results", workers=0)
+    assert {cell.suite for cell in run.cells.values() if cell.status == "ok"} == {"prompted"}
+    assert {cell.status for cell in run.cells.values()} == {"ok", "skipped"}

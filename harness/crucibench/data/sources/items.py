@@ -30,8 +30,8 @@ class ItemsSource(DataSource):
 
     Options: ``target=FIELD``, the reference answer, a list of them, or the right choice;
     ``groups=A,B`` and ``cluster=FIELD``, such as the passage or template that several items share;
-    ``id=FIELD``; ``licence`` and ``citation``. An item is all fields but target, cluster and id,
-    and its id their digest: made before any template.
+    ``id=FIELD``; ``licence`` and ``citation``. An item is all fields but target and id, and its
+    id their digest: made before any template.
     """
 
     options: ClassVar[tuple[str, ...]] = (
@@ -53,8 +53,9 @@ class ItemsSource(DataSource):
         files = named_files(opening, "*.jsonl")
         query = uri.query
         groups = uri.names("groups")
-        apart = [query[name] for name in ("target", "cluster", "id") if query.get(name)]
-        named = list(dict.fromkeys((*groups, *apart[1:])))
+        apart = [query[name] for name in ("target", "id") if query.get(name)]
+        cluster = [query["cluster"]] if query.get("cluster") else []
+        named = list(dict.fromkeys((*groups, *cluster, *apart[1:])))
         library = import_datasets()
         text = library.Value("string")
         target = library.Sequence(text)
