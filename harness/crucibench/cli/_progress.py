@@ -269,11 +269,12 @@ class BarProgress(LineProgress):
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        try:
-            with ProgressListener.at_work(self):
+        with ProgressListener.at_work(self):
+            try:
                 yield
-        finally:
-            self._board.stop()
+            finally:
+                # Within: the board puts back the stdout that it found when it was started.
+                self._board.stop()
 
     def note(self, message: str) -> None:
         self._board.start()

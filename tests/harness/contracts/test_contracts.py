@@ -236,7 +236,7 @@ def test_scores_are_no_answer_to_another_kind(tags: Task) -> None:
         Scorer(tags).predict(Batch(("a", "b"), [[0], [1]]), frozenset({"tags"}))
 
 
-@pytest.mark.parametrize("name", ["shift", "ood", "adversarial", "bias"])
+@pytest.mark.parametrize("name", ["shift", "ood", "adversarial"])
 def test_suites_that_need_classes_or_numbers_say_so(tags: Task, name: str) -> None:
     suite: Any = suites().get(name)()
     model = ModelInfo(

@@ -627,7 +627,7 @@ BAD = {
     "csv:good.csv?target=y&classes=p,r": "classes: target 'y' holds 'q', not among p, r",
     "csv:good.csv?target=y&task=classify": (
         "unknown task 'classify'; did you mean 'classification'? "
-        "(known: classification, detection, multilabel, regression)"
+        "(known: classification, detection, generation, multilabel, regression)"
     ),
     "csv:good.csv?target=y&task=regression": (
         "target 'y': expected numbers for regression, got 'p' (test row 0)"
