@@ -386,10 +386,8 @@ def _edges(panel: _Panel, *, labelled: bool = True) -> str:
 
 def _labels(panel: _Panel, x: str, y: str, size: tuple[float, float]) -> Iterable[str]:
     left, top, right, bottom = panel.box
-    return (
-        _text(x, (left + right) / 2, size[1] - _GAP),
-        _turned(y, _GAP + _SIZE, (top + bottom) / 2),
-    )
+    below = _text(x, (left + right) / 2, size[1] - _GAP)
+    return (below, _turned(y, _GAP + _SIZE, (top + bottom) / 2)) if y else (below,)
 
 
 def _text(text: str, x: float, y: float, more: str = "") -> str:
