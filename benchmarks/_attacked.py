@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -119,3 +120,4 @@ def ours(
 class _Clean:
     def __init__(self, records: Records) -> None:
         self.records = records
+        self.model = SimpleNamespace(variant="")
