@@ -342,8 +342,8 @@ def page(options: argparse.Namespace) -> str:
         *_part(f"Left out while methods were chosen: {', '.join(LEFT_OUT)}", apart),
         "Differences are those of `compare`, of each model and a rival that answers the same "
         f"samples almost alike; up to {_replicates(paired)} replicates. Those of which the model's "
-        "own number is mostly marked count as marked: no claim rests on them, but `compare` and `gate` show "
-        "them.", "",
+        "own number is mostly marked count as marked: no claim rests on them, but `compare` and "
+        "`gate` show them.", "",
         *_part("Differences", paired),
         "## Every metric", "", *_by_metric(chosen | apart), "",
         "## Every difference", "", *_by_metric(paired), "",
