@@ -68,8 +68,8 @@ _WIDE = 0.15
 runs from -1 to 1, twice that."""
 
 FEWEST_CLUSTERS = 30
-"""With fewer clusters, resampling them covers too seldom: in simulation 61 to 89 % with ten where 95
-is asked, 92 to 97 with thirty (`prompted_coverage.py`)."""
+"""With fewer clusters, resampling them covers too seldom: in simulation 61 to 89 % with ten, where
+95 is asked, and 92 to 97 with thirty (`prompted_coverage.py`)."""
 
 _FEW = 10
 """Fewer than so many errors, or positives, show too little of what resampling would repeat."""
