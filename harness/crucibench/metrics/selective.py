@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import final
 
 import numpy as np
@@ -154,7 +154,7 @@ def aurc_statistic(
     made = risks or Risks(confidence, correct)
     return Statistic(
         n=made.n, compute=made.area, undefined="no samples", influence=made.area_influence,
-        sums=partial(made.sums, excess=False),
+        sums=cache(partial(made.sums, excess=False)),
     )  # fmt: skip
 
 
@@ -170,7 +170,7 @@ def e_aurc_statistic(
     made = risks or Risks(confidence, correct)
     return Statistic(
         n=made.n, compute=made.excess, undefined="no samples", influence=made.excess_influence,
-        sums=partial(made.sums, excess=True),
+        sums=cache(partial(made.sums, excess=True)),
     )  # fmt: skip
 
 

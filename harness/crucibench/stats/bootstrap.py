@@ -17,7 +17,7 @@ from crucibench.stats.replicates import (
     summarise,
     wants_bca,
 )
-from crucibench.stats.resampling import MAX_CELLS, MOST_UNITS, Resampler, delete_groups
+from crucibench.stats.resampling import MAX_CELLS, Resampler, delete_groups
 from crucibench.stats.results import BootstrapResult
 from crucibench.stats.weighted import (
     WeightedStatistic,
@@ -189,8 +189,8 @@ def _method_template(resampler: Resampler, replicates: int) -> tuple[str, tuple[
     prefix = "stratified-" if resampler.stratified else ""
     prefix = f"cluster-{prefix}" if resampler.clustered else prefix
     notes = (f"{resampler.units} clusters",) if resampler.clustered else ()
-    if resampler.units > MOST_UNITS:
-        notes = (*notes, f"in {MOST_UNITS} groups")
+    if resampler.coarse is not resampler:
+        notes = (*notes, f"in {resampler.coarse.units} groups")
     return f"{prefix}{{kind}}-bootstrap-{replicates}", notes
 
 
@@ -202,7 +202,7 @@ def _replicates(
 ) -> dict[str, NDArray[np.float64]]:
     replicates = _checks.count("replicates", replicates, minimum=2)
     drawn = {name: np.empty(replicates) for name in statistics}
-    coarse = resampler.coarse()
+    coarse = resampler.coarse
     summed, columns = {}, {}
     if coarse is not resampler:
         summed = {name: sums for name, one in statistics.items() if (sums := sums_of(one))}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -124,8 +125,9 @@ class Resampler:
                 self._draw(rng, row)
             yield units
 
+    @cached_property
     def coarse(self) -> Resampler:
-        """Return what draws at most `MOST_UNITS` units: itself, or what draws groups of them."""
+        """What draws at most `MOST_UNITS` units: itself, or what draws groups of them."""
         each = max(_FEWEST_GROUPS, MOST_UNITS // len(self.strata))
         counts = [min(members.size, each) for members in self.strata]
         if self.units <= max(MOST_UNITS, sum(counts)):

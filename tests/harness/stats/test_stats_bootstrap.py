@@ -230,6 +230,9 @@ def test_methods_say_what_was_done() -> None:
 
     assert method(small) == "bca-bootstrap-200"
     assert method(values) == "percentile-bootstrap-200 (in 1000 groups)"
+    kept, dealt = np.arange(1200) // 80, np.arange(1200) // 400
+    assert method(values, strata=kept) == "stratified-percentile-bootstrap-200"
+    assert method(values, strata=dealt) == "stratified-percentile-bootstrap-200 (in 999 groups)"
     assert method(values, kind="bca") == "bca-bootstrap-200 (in 1000 groups)"
     assert method(values, clusters=clusters) == "cluster-bca-bootstrap-200 (37 clusters)"
     assert (
