@@ -196,6 +196,7 @@ class CausalAdapter(Asking):
                     prompt_tokens=len(one.context), seconds=seconds, cut=one.cut,
                     doubled_start=one.doubled,
                 )  # fmt: skip
+                self.came(questions[one.place], found[one.place])
         return found
 
     def _batches(
@@ -301,6 +302,7 @@ class CausalAdapter(Asking):
                     reply, seconds=seconds, cut=cut, doubled_start=self._doubled(whole[at]),
                     prompt_tokens=len(whole[at]) - cut,
                 )  # fmt: skip
+                self.came(questions[at], found[at])
         return found
 
     def _generated(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Reply]:

@@ -137,7 +137,10 @@ class OpenAIAdapter(Asking):
                 f"{self._url}: its answer is none of the API's: {type(error).__name__}"
             ) from error
         seconds = time.perf_counter() - begun
-        return [Reply(**{**beside, **one}, seconds=seconds) for one in made]
+        replies = [Reply(**{**beside, **one}, seconds=seconds) for one in made]
+        for question, reply in zip(questions, replies, strict=True):
+            self.came(question, reply)
+        return replies
 
     def _chat_body(self, question: Question) -> dict[str, Any]:
         system = [{"role": "system", "content": question.system}] if question.system else []

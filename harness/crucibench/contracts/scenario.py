@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, final
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,9 @@ from crucibench.contracts.records import Columns, Records
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Number
 from crucibench.util.draws import Draws
+
+if TYPE_CHECKING:
+    from crucibench.contracts.asking import Reply
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +212,16 @@ class Work:
     keep: Callable[[str, Columns], None] = _keep_nothing
 
 
+class KeptAnswers(Protocol):
+    """Answers of language models, by the digest of the question."""
+
+    def find(self, question: int) -> Reply | None:
+        """Returns an answer that is known."""
+
+    def add(self, question: int, reply: Reply) -> None:
+        """Keeps an answer, unless it is known; from any thread."""
+
+
 @dataclass(frozen=True)
 class MapContext:
     """What a Mapped scenario works with.
@@ -223,6 +236,8 @@ class MapContext:
             the same canonical form: for what is made of more than one sample. Choose the rows in
             `select`, where the whole role is seen, and carry them.
         showing: the share of the samples that may be kept as examples; 0 where none are.
+        answers: of language models, what is known already and where answers are kept as they come:
+            for the questions of `run`, never for a probe; None where they are not kept.
     """
 
     adapter: Adapter
@@ -231,6 +246,7 @@ class MapContext:
     batch_size: int | None = None
     load: Callable[[Sequence[int]], Batch] | None = None
     showing: float = 0.0
+    answers: KeptAnswers | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
