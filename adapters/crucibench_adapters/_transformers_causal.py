@@ -123,14 +123,12 @@ class CausalAdapter(Asking):
 
     def _prompt(self, question: Question) -> str:
         if not self._chat:
-            if question.system:
-                raise InputError("system: without chat=true there are no messages")
+            if len(question.messages) > 1:
+                raise InputError("system and turns: without chat=true there are no messages")
             return question.prompt
-        system = [{"role": "system", "content": question.system}] if question.system else []
-        messages = [*system, {"role": "user", "content": question.prompt}]
         return str(
             self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False
+                question.messages, add_generation_prompt=True, tokenize=False
             )
         )
 
@@ -360,6 +358,9 @@ class CausalAdapter(Asking):
             "architecture": type(self._model).__name__,
             "configuration": data_digest(self._model.config.to_json_string()),
             "tokenizer": self._files.tokenizer_digest(),
+            # Either may lie in a file of its own.
+            "chat_template": data_digest(getattr(self._tokenizer, "chat_template", None)),
+            "generation": data_digest(self._model.generation_config.to_json_string()),
             "asking": data_digest([prompt_digest(self.class_prompt), self._chat, self._limit]),
             **({"code": self._files.code} if self._files.code else {}),
         }

@@ -143,15 +143,11 @@ class OpenAIAdapter(Asking):
         return replies
 
     def _chat_body(self, question: Question) -> dict[str, Any]:
-        system = [{"role": "system", "content": question.system}] if question.system else []
-        return {
-            "messages": [*system, {"role": "user", "content": question.prompt}],
-            **_sampled(question),
-        }
+        return {"messages": question.messages, **_sampled(question)}
 
     def _body(self, questions: Sequence[Question]) -> dict[str, Any]:
-        if any(question.system for question in questions):
-            raise InputError("system: completions take no messages: api=chat does")
+        if any(len(question.messages) > 1 for question in questions):
+            raise InputError("system and turns: completions take no messages: api=chat does")
         if questions[0].continuation is None:
             return {"prompt": [one.prompt for one in questions], **_sampled(questions[0])}
         # One token more is asked for: some servers refuse to write none.

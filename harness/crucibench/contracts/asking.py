@@ -82,6 +82,14 @@ class Question:
         return [{"role": role, "content": text} for role, text in every]
 
     @property
+    def shown(self) -> str:
+        """The prompt; of a chat with more messages, all of them by role."""
+        messages = self.messages
+        if len(messages) == 1:
+            return self.prompt
+        return "\n\n".join(f"{one['role']}: {one['content']}" for one in messages)
+
+    @property
     def capability(self) -> Capability:
         """What a model must be able to do to answer it."""
         return Capability.TEXTS if self.continuation is None else Capability.LOGLIKELIHOODS
@@ -339,7 +347,7 @@ class Asked(Mapped):
             "id": list(work.batch.ids) * len(self.points),
             "point": np.repeat(np.array(self.points, dtype=object), len(work.batch)),
             **{name: _joined([one[name] for one in beside]) for name in beside[0]},
-            "input:prompt": [part[0].prompt for part in asked],
+            "input:prompt": [part[0].shown for part in asked],
             "question": Lists.of(
                 lengths, np.array([one.digest for part in asked for one in part], dtype=np.int64)
             ),

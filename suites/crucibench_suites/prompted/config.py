@@ -48,12 +48,16 @@ class AskSettings(BaseModel):
     """In which order choices are shown and get their letters."""
     shots: list[dict[str, Any]] = Field(default_factory=list)
     """Examples before the item: its fields, and ``answer``."""
+    shots_as: Literal["text", "turns"] = "text"
+    """Whether examples stand in the prompt, or are turns of a chat."""
     shot_order: Literal["given", "reversed"] = "given"
     """In which order examples come."""
     shot_delimiter: str = "\n\n"
     """What stands after each example."""
     system: str = ""
-    """A chat's message before the prompt."""
+    """A chat's first message."""
+    turns: str = ""
+    """The field that holds a chat's messages before the prompt: a list of role and content."""
     max_tokens: int = Field(default=64, ge=1)
     """Tokens of an answer at most."""
     temperature: float = Field(default=0.0, ge=0.0)

@@ -106,7 +106,8 @@ def _require(ask: AskSettings, features: Mapping[str, str], where: str) -> None:
     names = ask.choices if isinstance(ask.choices, list) else [ask.choices] * bool(ask.choices)
     known = [*features, *([CHOICES] if ask.choices else [])]
     for what, wanted, among in (
-        ("template", fields_of(ask.template), known), ("choices", names, list(features))
+        ("template", fields_of(ask.template), known), ("choices", names, list(features)),
+        ("turns", [ask.turns] * bool(ask.turns), list(features)),
     ):  # fmt: skip
         for name in wanted:
             if name not in among:

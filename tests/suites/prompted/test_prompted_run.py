@@ -122,7 +122,7 @@ def test_faults_change_nothing_and_what_is_asked_is_what_was_planned(
     prompts = server.seen()["prompts"]
     # Once inspected, 8 times watched and at each of 1 shard, twice 16 probed, and all asked.
     assert prompts == 30 + 16 * 8 + 16 + 32 + 30
-    server.set(refuse={"status": 429, "every": 7}, drop_every=11, echo_header="Authorization")
+    server.set(refuse=[{"status": 429, "every": 7}, {"status": 500, "every": 5}], drop_every=11, echo_header="Authorization")
     run = ask(server.uri("chat", "&price_in=1"), SUMS, task, model=model)
     seen = server.seen()
     kept = records(run, "t-answers")
