@@ -3,7 +3,7 @@
     python benchmarks/prompted_faults.py [--kills 100] [--swaps 100] [--no-page]
 
 The model is `examples/mock_language_model.py`, whose answers at temperature 1 are others each time:
-that a stored one was kept shows in its text. Requests are refused (429, 500), and answers break off.
+that a stored one was kept shows in its text. Requests are refused (429, 500), answers break off.
 """
 
 from __future__ import annotations
@@ -198,8 +198,10 @@ def ingredients(server: Server, folder: Path, model: Path) -> dict[str, int]:
     """Returns by changed ingredient how many answers of the unchanged run were used again."""
     server.set()
     data = items(folder, 4)
-    shots = [{"question": "1 of?", "passage": "s", "options": ["a", "b"], "said": [], "answer": "a"},
-             {"question": "2 of?", "passage": "s", "options": ["a", "b"], "said": [], "answer": "b"}]
+    shots = [
+        {"question": "1 of?", "passage": "s", "options": ["a", "b"], "said": [], "answer": "a"},
+        {"question": "2 of?", "passage": "s", "options": ["a", "b"], "said": [], "answer": "b"},
+    ]
     base = {
         "writes": spec(server.uri("chat"), data, {
             "kind": "text", "template": MARK + "{passage} {question}", "max_tokens": 4,
@@ -324,7 +326,8 @@ def _changes(
         ("judges", "written choice", task(by="text")),
         ("judges", "path of the server", uri(judge.replace("/v1", "/v1/x"))),
         ("folder", "weights", files("weights", weights)),
-        ("folder", "configuration", files("config", entry("config.json", scale_attn_weights=False))),
+        ("folder", "configuration", files(
+            "config", entry("config.json", scale_attn_weights=False))),
         ("folder", "vocabulary", files("vocabulary", vocabulary)),
         ("folder", "tokenizer's settings", files(
             "tokens", entry("tokenizer_config.json", add_prefix_space=True))),

@@ -8,6 +8,8 @@ manners, ``GET /seen`` tells what it was asked:
 - ``says``: text in the prompt to what it answers, before anything else;
 - ``refuse``: ``[{"status": 429, "every": 3}]``: every so many requests are answered so, once each;
 - ``drop_every``: every so many answers break off half-way, and are not seen as answered;
+- ``alter``: the share of answers that another model gives;
+- ``apologise``: the share of answers that are refusals;
 - ``delay``: seconds before an answer;
 - ``noise``: what log-probabilities are moved by, up and down;
 - ``swap_after``: requests after which another model answers, under the same name;
@@ -108,6 +110,7 @@ class Handler(BaseHTTPRequestHandler):
                 _seen["prompts"] += len(prompts)
                 _seen["bodies"].append(body)
             late = _seen["answered"] > _config.get("swap_after", 1 << 40)
+        late |= random.random() < _config.get("alter", 0.0)
         table = OTHER if late else TABLE
         choices = [
             self.choice(prompt, body, table, chat=chat)
@@ -129,6 +132,8 @@ class Handler(BaseHTTPRequestHandler):
         if body.get("echo"):
             return self.echo(prompt, table)
         said = next((text for key, text in _config.get("says", {}).items() if key in prompt), None)
+        if said is None and random.random() < _config.get("apologise", 0.0):
+            said = "I'm sorry, I can't help with that."
         text = self.written(prompt, body, table) if said is None else said
         if header := _config.get("echo_header"):
             text = f"{text} {self.headers.get(header)}"

@@ -237,8 +237,8 @@ class CausalAdapter(Asking):
         tokens = [token for group in groups for one in group for token in one.continuation]
         index = torch.tensor([rows, columns], device=logits.device)
         own = torch.tensor(tokens, device=logits.device)
-        logs = logits.float()[index[0], index[1]].log_softmax(-1)
-        picked = logs.gather(-1, own[:, None])[:, 0].double().cpu().numpy()
+        logs = logits[index[0], index[1]].double().log_softmax(-1)
+        picked = logs.gather(-1, own[:, None])[:, 0].cpu().numpy()
         best = (logs.argmax(-1) == own).cpu().numpy()
         lengths = [len(one.continuation) for group in groups for one in group]
         starts = np.cumsum([0, *lengths[:-1]])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, ClassVar, final
 
@@ -24,6 +24,7 @@ from crucibench.contracts.records import Columns, Records
 from crucibench.contracts.scenario import KeptAnswers, MapContext, Mapped, Work
 from crucibench.contracts.task import Modality, NonFiniteError, OutputError
 from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
 from crucibench.util.templates import render, require_fields
 
 ENDS = ("stop", "length", "refused")
@@ -31,6 +32,7 @@ ENDS = ("stop", "length", "refused")
 
 _ROUNDING = 1e-6
 _PROBE_TOKENS = 16
+_LABEL_TOKENS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,19 +172,46 @@ class ClassPrompt:
     Attributes:
         template: with places for the samples' text columns by name; ``{text}`` is the only one.
         verbalisers: the continuation that stands for each class, in class order.
+        unparsed: the class that a written answer counts as which begins with no verbaliser; None
+            to refuse it.
     """
 
     template: str
     verbalisers: tuple[str, ...]
+    unparsed: int | None = None
+
+    def label(self, text: str) -> int:
+        """Returns the class that a written answer names: by the longest verbaliser it begins with.
+
+        Raises:
+            OutputError: if it names none, and `unparsed` says nothing.
+        """
+        plain = text.strip().lower()
+        words = [word.strip().lower() for word in self.verbalisers]
+        named = [
+            at for at, word in enumerate(words)
+            if plain.startswith(word) and not plain[len(word) : len(word) + 1].isalnum()
+        ]  # fmt: skip
+        if named:
+            return max(named, key=lambda at: len(words[at]))
+        if self.unparsed is None:
+            raise OutputError(
+                f"the answer {text[:80]!r} begins with no class's verbaliser: unparsed: CLASS in "
+                "the prompt's file says what such an answer counts as"
+            )
+        return self.unparsed
 
     @classmethod
-    def of(cls, opening: Opening, template: str, words: dict[str, str] | None) -> ClassPrompt:
+    def of(
+        cls, opening: Opening, template: str, words: dict[str, str] | None, unparsed: str | None
+    ) -> ClassPrompt:  # fmt: skip
         """Returns the prompt for a data set.
 
         Args:
             opening: of the model.
             template: text with places.
             words: class name to continuation; None for a space and the class's name.
+            unparsed: the class that an answer counts as which names none, or None.
 
         Raises:
             InputError: if the data are no texts, or the template or the words don't fit them.
@@ -204,13 +233,19 @@ class ClassPrompt:
         found = tuple(words[name] for name in task.classes)
         if len(set(found)) < len(found) or "" in found:
             raise InputError("verbalisers: expected a text of its own for each class")
-        return cls(template=template, verbalisers=found)
+        if unparsed is not None and unparsed not in task.classes:
+            raise InputError(f"unparsed: {unknown('class', unparsed, task.classes)}")
+        return cls(
+            template=template, verbalisers=found,
+            unparsed=None if unparsed is None else task.classes.index(unparsed),
+        )  # fmt: skip
 
 
 class Asking(Adapter):
     """One language model, opened. Authors write `open`, `_ask` and the attributes of `Adapter`.
 
-    Of texts in classes it makes scores: the log-likelihood of each class's verbaliser. An item of
+    Of texts in classes it makes scores: the log-likelihood of each class's verbaliser; or labels,
+    where it can but write: the class whose verbaliser its answer begins with. An item of
     the task ``generation`` without a template is put to it as its fields, a line each: so that
     inspection and the watch on servers have something to ask.
 
@@ -227,7 +262,7 @@ class Asking(Adapter):
     def _ask(self, questions: Sequence[Question]) -> Sequence[Reply]:
         """Answers questions, in their order; each is another one.
 
-        It may say `came` as soon as there is an answer: a process that is killed loses what has not.
+        It may call `came` as soon as there is an answer: what a killed process has not is lost.
         """
 
     @final
@@ -287,14 +322,23 @@ class Asking(Adapter):
         if self.class_prompt is None:
             return self._written(batch)
         prompt = self.class_prompt
+        likely = Capability.LOGLIKELIHOODS in self.capabilities
         questions = []
         for key, text in zip(batch.ids, batch.inputs, strict=True):
             parts = text if isinstance(text, tuple) else (text,)
             item = {"text": parts[0], **dict(zip(self.columns, parts, strict=True))}
-            filled = render(prompt.template, item)
-            questions += [
-                Question(id=key, prompt=filled, continuation=word) for word in prompt.verbalisers
-            ]
+            asked = Question(
+                id=key, prompt=render(prompt.template, item),
+                sampling=Sampling(max_tokens=_LABEL_TOKENS),
+            )  # fmt: skip
+            questions += (
+                [replace(asked, continuation=word) for word in prompt.verbalisers]
+                if likely
+                else [asked]
+            )
+        if not likely:
+            labels = [prompt.label(reply.texts[0]) for reply in self._answered(questions)]
+            return Answer(labels=np.array(labels, np.int64))
         values = [reply.loglikelihood for reply in self._answered(questions)]
         return Answer(scores=np.array(values, np.float64).reshape(len(batch), -1))
 

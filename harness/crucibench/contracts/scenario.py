@@ -303,7 +303,13 @@ class Mapped(Scenario):
 
 @dataclass(frozen=True, kw_only=True)
 class Derived(Scenario):
-    """Computed from other cells' records, without a model."""
+    """Computed from other cells' records, without a model.
+
+    Attributes:
+        judges: whether `derive` is a part of scoring: done again when a run is scored again.
+    """
+
+    judges: ClassVar[bool] = False
 
     def derive(self, evidence: Evidence) -> Columns | None:
         """Returns records of its own, or None where the needs' records say it all."""

@@ -39,8 +39,9 @@ def choices_of(ask: AskSettings, item: Item) -> list[str]:
         if name not in item:
             raise InputError(f"choices: {unknown('field', name, item)}")
     found = [item[name] for name in names] if isinstance(ask.choices, list) else item[names[0]]
-    if not isinstance(found, list) or not 2 <= len(found) <= len(LETTERS):
-        raise InputError(f"choices: expected 2 to {len(LETTERS)} texts, got {found!r}")
+    most = 2 if ask.kind == "pair" else len(LETTERS)
+    if not isinstance(found, list) or not 2 <= len(found) <= most:
+        raise InputError(f"choices: expected 2 to {most} texts, got {found!r}")
     return [str(one) for one in found]
 
 
@@ -138,6 +139,7 @@ class Answers(Asked):
     audits: ClassVar[tuple[str, ...]] = (
         "answers-cut-off", "answers-refused", "answers-alike", "prompt-start-doubled",
         "prompts-cut", "chat-template-unused", "greedy-not-greedy", "answering-model-changed",
+        "answers-reused",
     )  # fmt: skip
 
     @property
@@ -170,7 +172,7 @@ class Answers(Asked):
         )  # fmt: skip
         if ask.writes:
             return [asked]
-        texts = continuations_of(ask, item) if ask.kind == "choice" else references[:1]
+        texts = continuations_of(ask, item) if ask.choices else references[:1]
         # How text is generated has no part in a log-likelihood.
         return [
             replace(asked, continuation=ask.delimiter + text, sampling=Sampling()) for text in texts
@@ -198,11 +200,11 @@ class Answers(Asked):
     def columns(self, work: Work, point: str) -> Columns:
         """Returns the right choice and the bytes of each continuation, or the references."""
         ask, items, references = self.prompts[point], work.batch.inputs, _references(work)
-        if ask.kind == "choice":
+        if ask.choices:
             texts = [choices_of(ask, item) for item in items]
             found: dict[str, Any] = {
                 "gold": np.array([
-                    gold_of(ask, own[0], choices)
+                    0 if ask.kind == "pair" else gold_of(ask, own[0], choices)
                     for own, choices in zip(references, texts, strict=True)
                 ], dtype=np.int64),
                 "input:choices": _lists(texts, object),

@@ -30,8 +30,9 @@ class AskSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    kind: Literal["choice", "text", "likelihood"]
-    """``choice``: one of several; ``text``: written; ``likelihood``: of the reference itself."""
+    kind: Literal["choice", "text", "likelihood", "pair"]
+    """``choice``: one of several; ``text``: written; ``likelihood``: of the reference itself;
+    ``pair``: of two texts that differ in the group that they speak of, as CrowS-Pairs has them."""
     by: Literal["loglikelihood", "text"] = "loglikelihood"
     """Of a choice: whether the most probable one counts, or what the model writes."""
     template: str
@@ -82,10 +83,12 @@ class AskSettings(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> AskSettings:
-        if (self.kind == "choice") != bool(self.choices):
-            raise ValueError("choices: expected for kind choice, and for no other")
-        if self.samples > 1 and not (self.writes and self.temperature > 0):
-            raise ValueError("samples: several answers need text and a temperature above 0")
+        if (self.kind in {"choice", "pair"}) != bool(self.choices):
+            raise ValueError("choices: expected for kinds choice and pair, and for no other")
+        if self.kind == "pair" and isinstance(self.choices, list) and len(self.choices) != 2:
+            raise ValueError("choices: expected two fields, of which the first is the stereotype")
+        if self.samples > 1 and not (self.kind == "text" and self.temperature > 0):
+            raise ValueError("samples: several answers need kind text and a temperature above 0")
         if any("answer" not in shot for shot in self.shots):
             raise ValueError("shots: expected an answer in each")
         return self

@@ -116,8 +116,10 @@ def _require(ask: AskSettings, features: Mapping[str, str], where: str) -> None:
 
 def _questions(task: PromptedTask, features: Mapping[str, str]) -> int:
     """Returns how many questions an item takes at most."""
-    if task.kind != "choice" or task.writes:
+    if not task.choices or task.writes:
         return 1
     if isinstance(task.choices, list):
         return len(task.choices)
+    if task.kind == "pair":
+        return 2
     return max(map(int, _LIST.findall(features[task.choices])), default=len(LETTERS))

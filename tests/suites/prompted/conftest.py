@@ -15,7 +15,7 @@ import pytest
 import crucibench as cb
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
-from _mock_server import SCRIPT, Server  # noqa: E402
+from _mock_server import SCRIPT, Server
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def ask(tmp_path: Path) -> Callable[..., cb.Run]:
 
     def run(
         uri: str, items: list[dict[str, Any]], task: dict[str, Any], options: str = "",
-        model: dict[str, Any] | None = None,
+        model: dict[str, Any] | None = None, reuse: Path | None = None,
     ) -> cb.Run:  # fmt: skip
         path = tmp_path / "items.jsonl"
         path.write_text("".join(json.dumps(item) + "\n" for item in items))
@@ -63,6 +63,7 @@ def ask(tmp_path: Path) -> Callable[..., cb.Run]:
             },
             out=tmp_path / "results",
             workers=0,
+            reuse_answers=reuse,
         )
 
     return run
