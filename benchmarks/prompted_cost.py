@@ -2,8 +2,9 @@
 
     python benchmarks/prompted_cost.py [--items 250000] [--requests 2000]
 
-Requests go to `examples/mock_language_model.py`, one at a time, as do the same bodies by http.client
-on one connection. A million answers, four to each item, come from an adapter that waits for none.
+Requests go to `examples/mock_language_model.py`, one at a time; so do the same bodies by
+`http.client` on one connection. A million answers, four to each item, come from an adapter that
+waits for none.
 """
 
 from __future__ import annotations

@@ -300,7 +300,8 @@ class CausalAdapter(Asking):
         """Passes each context with its one continuation."""
         asked = [one for group in groups for one in group]
         ids, _ = self._filled([one.context + one.continuation[:-1] for one in asked], left=False)
-        rows, columns = [], []
+        rows: list[int] = []
+        columns: list[int] = []
         for row, one in enumerate(asked):
             rows += [row] * len(one.continuation)
             columns += range(len(one.context) - 1, len(one.context) - 1 + len(one.continuation))
@@ -459,7 +460,7 @@ class CausalAdapter(Asking):
             "configuration": data_digest(self._model.config.to_json_string()),
             "tokenizer": self._files.tokenizer_digest(),
             # Either may lie in a file of its own.
-            "chat_template": data_digest(getattr(self._tokenizer, "chat_template", None)),
+            "chat_template": data_digest([getattr(self._tokenizer, "chat_template", None)]),
             "generation": data_digest(self._model.generation_config.to_json_string()),
             "asking": data_digest([prompt_digest(self.class_prompt), self._chat, self._limit]),
             **({"code": self._files.code} if self._files.code else {}),

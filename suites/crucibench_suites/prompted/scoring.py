@@ -374,7 +374,9 @@ def variances(matrix: Floats, draws: int, group: str) -> list[Number]:
     return [
         Number(
             metric=named.VARIANCE.id, group=f"{group}:{name}" if group else name,
-            make=partial(RowMetric, SumStatistic(columns, partial(component, name))),
+            make=partial(
+                RowMetric, SumStatistic(columns, partial(component, name)), bias="corrected"
+            ),
         )
         for name in names
     ]  # fmt: skip
@@ -441,11 +443,21 @@ def _asked(records: Records) -> pd.DataFrame:
 def _transcripts(answers: CellEvidence, judged: Records) -> pd.DataFrame:
     """Returns prompt, answer, what was extracted and the verdict of the first items.
 
-    Wrong answers come first; the order of others is that of their ids.
+    Wrong answers come first; the order of others is that of their ids. The verdict is a word, by
+    which the report filters: ``right``, ``partly``, ``wrong``, ``unparsed`` or ``refused``.
     """
     asked, own = answers.records, judged
-    names = [name for name in own.table.column_names if name.startswith("right")]
-    right = own.array(names[0]).astype(np.float64) if names else np.zeros(len(own))
+
+    def first(name: str) -> Floats | None:
+        names = [one for one in own.table.column_names if one.partition(":")[0] == name]
+        return own.array(names[0]).astype(np.float64) if names else None
+
+    known = first("right")
+    right = np.zeros(len(own)) if known is None else known
+    words = np.select([right >= 1, right > 0], ["right", "partly"], "wrong").astype(object)
+    for name, low in (("parsed", True), ("refused", False)):
+        if (column := first(name)) is not None:
+            words[(column <= 0) if low else (column > 0)] = "unparsed" if low else name
     order = np.lexsort((own.ids.astype(str), right))[:_TRANSCRIPTS]
     texts, likelihoods = asked.lists("input:texts"), asked.lists("loglikelihood")
     prompts, points = asked.array("input:prompt"), asked.array("point")
@@ -458,8 +470,20 @@ def _transcripts(answers: CellEvidence, judged: Records) -> pd.DataFrame:
             {
                 "id": own.ids[row], "prompt": points[row],
                 "sent": prompts[row][-_SHOWN:], "answer": "\n".join(shown)[:_SHOWN],
-                "prediction": int(own.array("prediction")[row]) if "prediction" in own else None,
-                "right": float(right[row]) if names else None,
+                "extracted": _extracted(asked, own, row),
+                "verdict": words[row] if known is not None else None,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _extracted(asked: Records, judged: Records, row: int) -> str | None:
+    """Returns the choice, or what the first extractor found, None for nothing."""
+    if "prediction" in judged:
+        choices, at = asked.lists("input:choices"), int(judged.array("prediction")[row])
+        return None if at == UNPARSED else str(choices.values[choices.offsets[row] + at])
+    names = [name for name in judged.table.column_names if name.startswith("input:found:")]
+    if not names:
+        return None
+    found = judged.lists(names[0])
+    return "\n".join(found.values[found.offsets[row] : found.offsets[row + 1]])[:_SHOWN]

@@ -205,6 +205,11 @@ def test_answers_are_judged_again_and_used_again_without_a_request(
     again = rescore(first, {key: "last-number"})
     assert value(again, "exact-match", group="x") == pytest.approx(24 / 30)
     assert server.seen()["requests"] == requests and not verify(again)
+    (cell,) = (one.cell for one in again.cells.values() if one.scenario == "t")
+    shown = again.table(cell, "transcripts")
+    assert shown is not None
+    said = dict(zip(shown.sent, zip(shown.extracted, shown.verdict, strict=True), strict=True))
+    assert said["3 + 4?"] == ("7", "right") and said["25 + 26?"][1] in {"wrong", "unparsed"}
     changed = task | {"extract": {"x": "last-number"}}
     assert ask(server.uri("chat"), SUMS, changed).root == again.root  # that very run
     assert server.seen()["requests"] == requests
@@ -340,6 +345,10 @@ def test_items_tell_mistakes(tmp_path: Path) -> None:
         ["1", "2", "b"], [1, 2],
     ]  # fmt: skip
     again = opened({"t": "x", "q": "a", "answer": 7})
+    shared = [{"q": n, "passage": n // 2, "answer": n} for n in range(4)] + [{"q": 5, "answer": 1}]
+    clusters = opened(*shared).samples("test").clusters
+    assert len(set(clusters)) == 3 and clusters[0] == clusters[1]
+    assert opened(*shared, options="target=answer&cluster=none").samples("test").clusters is None
     assert again.samples("test").ids[0] == samples.ids[0]  # whatever the target and the order
     for line, message in (
         ("[1]", "expected a JSON object"), ('{"q": ', "JSON"), ({"q": 1}, "answer"),
