@@ -38,7 +38,7 @@ from crucibench_adapters.openai_server import OpenAIAdapter
 
 CONCURRENCY = 4
 FAULTS = {
-    "refuse": [{"status": 429, "every": 7}, {"status": 500, "every": 13}], "drop_every": 11,
+    "refuse": [{"status": 429, "every": 19}, {"status": 500, "every": 31}], "drop_every": 23,
     "delay": 0.004,
 }  # fmt: skip
 MARK = "Q "
@@ -384,8 +384,8 @@ def main() -> None:
         "prompted-faults",
         "Language models that are killed, swapped and changed",
         [
-            f"A server that refuses every 7th request with 429 and every 13th with 500, and breaks "
-            f"off every 11th answer; {CONCURRENCY} requests at once. {load()}",
+            f"A server that refuses every 19th request with 429 and every 31st with 500, and "
+            f"breaks off every 23rd answer; {CONCURRENCY} requests at once. {load()}",
             "",
             *table(("", "found"), [
                 ["kills (SIGKILL) as answers came in", kills["kills"]],

@@ -16,6 +16,9 @@ import pandas as pd
 import pytest
 
 import crucibench as cb
+from crucibench.engine.plan.plan import make_plan
+from crucibench.engine.plan.requests import planned_requests
+from crucibench.engine.resolve.resolve import resolve_stored
 from crucibench.util.errors import InputError
 
 pytestmark = pytest.mark.sockets
@@ -124,9 +127,12 @@ def test_faults_change_nothing_and_what_is_asked_is_what_was_planned(
     prompts = server.seen()["prompts"]
     # Once inspected, 8 times watched and at each of 1 shard, twice 16 probed, and all asked.
     assert prompts == 30 + 16 * 8 + 16 + 32 + 30
+    resolved = resolve_stored(calm)
+    (planned,) = planned_requests(resolved, make_plan(resolved, calm.models, calm.cards))
+    assert planned.requests == prompts
     server.set(
-        refuse=[{"status": 429, "every": 7}, {"status": 500, "every": 5}],
-        drop_every=11,
+        refuse=[{"status": 429, "every": 29}, {"status": 500, "every": 31}],
+        drop_every=37,
         echo_header="Authorization",
     )
     run = ask(server.uri("chat", "&price_in=1"), SUMS, task, model=model)
@@ -134,6 +140,8 @@ def test_faults_change_nothing_and_what_is_asked_is_what_was_planned(
     kept = records(run, "t-answers")
     assert seen["requests"] > prompts and kept.attempts.map(sum).max() > 1
     texts = kept["input:texts"].map(lambda one: one[0])
+    others = 30 + 16 * 8 + 16 + 32  # of which attempts are not kept
+    assert 30 < kept.attempts.map(sum).sum() <= seen["requests"] - others
     before = records(calm, "t-answers")["input:texts"].map(lambda one: one[0])
     assert [one.removesuffix(" ***") for one in texts] == before.tolist()
     for path in (tmp_path / "results").rglob("*"):
