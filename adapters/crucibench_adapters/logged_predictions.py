@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sources
@@ -72,7 +71,7 @@ class _Logged:
         scores: shape (rows, K), or None.
         labels: shape (rows,), class indices, or None.
         values: shape (rows,), or None.
-        names: the id of each row, None if rows are joined by order.
+        places: the row of each id, empty if rows are joined by order.
         rows: their number.
     """
 
@@ -80,7 +79,7 @@ class _Logged:
     labels: NDArray[np.int64] | None
     values: NDArray[np.float64] | None
     rows: int
-    names: pd.Index[Any] | None = None
+    places: Mapping[str, int] = field(default_factory=dict)
 
 
 class PredictionsAdapter(Adapter):
@@ -159,28 +158,27 @@ class PredictionsAdapter(Adapter):
         found = capabilities_of("values" if self.task.one_number else kind)
         return found - {Capability.ANY_INPUT}
 
-    def _rows(self, batch: Batch) -> NDArray[np.int64]:
-        name, names = self._file.name, self._logged.names
-        if names is None:
+    def _rows(self, batch: Batch) -> list[int]:
+        name = self._file.name
+        if not self._columns.id:
             if batch.role != _ROLE or len(batch.rows) != len(batch):
                 raise InputError(
                     f"{name} is joined by row order, which is that of the role {_ROLE!r}; for "
                     f"{batch.role!r} name samples with id=COL"
                 )
-            return np.array(batch.rows, dtype=np.int64)
+            return list(batch.rows)
         if len(batch.keys) != len(batch):
             raise InputError(
                 f"{name} names its samples by {self._columns.id!r}, and the data names none: give "
                 "the data id=COL, or leave id out to join by row order"
             )
-        rows = names.get_indexer(pd.Index(batch.keys, dtype=object))
-        missing = [batch.keys[at] for at in np.flatnonzero(rows < 0)]
+        missing = [key for key in batch.keys if key not in self._logged.places]
         if missing:
             raise InputError(
                 f"{name} lacks {len(missing)} of {len(batch)} samples of a batch, e.g. "
                 f"{_examples(missing)}"
             )
-        return np.asarray(rows, dtype=np.int64)
+        return [self._logged.places[key] for key in batch.keys]
 
     def _check_length(self, counts: Mapping[str, int]) -> None:
         wanted = counts.get(_ROLE)
@@ -339,7 +337,7 @@ def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
         labels=labels,
         values=values,
         rows=len(frame),
-        names=_names_of(frame[columns.id], columns.id, file) if columns.id else None,
+        places=_places(frame[columns.id], columns.id, file) if columns.id else {},
     )
 
 
@@ -416,15 +414,16 @@ def _numbers(frame: Any, name: str, file: Path) -> NDArray[np.float64]:
     return numbers
 
 
-def _names_of(column: pd.Series[Any], name: str, file: Path) -> pd.Index[Any]:
-    names = pd.Index([plain_name(entry) for entry in column.tolist()], dtype=object)
-    if not names.is_unique:
-        twice = names[names.duplicated()]
+def _places(column: Any, name: str, file: Path) -> dict[str, int]:
+    keys = [plain_name(entry) for entry in column.tolist()]
+    places = {key: row for row, key in enumerate(keys)}
+    if len(places) < len(keys):
+        twice = [key for row, key in enumerate(keys) if places[key] != row]
         raise InputError(
-            f"{file.name}: column {name!r}: {len(twice)} of {len(names)} names occur more than "
+            f"{file.name}: column {name!r}: {len(twice)} of {len(keys)} names occur more than "
             f"once, e.g. {_examples(list(dict.fromkeys(twice)))}"
         )
-    return names
+    return places
 
 
 def _examples(names: Sequence[str]) -> str:

@@ -146,7 +146,8 @@ def few_strings(column: pa.ChunkedArray) -> NDArray[np.object_]:
     if isinstance(coded, pa.ChunkedArray):
         coded = coded.combine_chunks() if coded.num_chunks != 1 else coded.chunk(0)
     known = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
-    return known[coded.indices.fill_null(len(known) - 1).to_numpy()]
+    rows: NDArray[np.int64] = coded.indices.fill_null(len(known) - 1).to_numpy()
+    return known[rows]
 
 
 def is_list(kind: pa.DataType) -> bool:
