@@ -35,7 +35,7 @@ def main() -> None:
             "doc_to_target": "{{answer}}",
             "metric_list": [{"metric": one} for one in ("acc", "acc_norm", "acc_bytes")],
         }
-        for name in ("choices", "passages")
+        for name in ("choices", "passages", "examples")
     ]  # fmt: skip
     tasks = [
         *choices,

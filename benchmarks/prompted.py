@@ -30,7 +30,7 @@ from crucibench_adapters.transformers_model import TransformersAdapter
 from crucibench_suites.prompted.judging import extracted
 
 HERE = Path(__file__).parent
-CHOICES = ("choices", "passages")
+CHOICES = ("choices", "passages", "examples")
 KINDS = {
     "animal": ("cat", "dog", "horse"), "fruit": ("apple", "pear", "plum"),
     "colour": ("red", "blue", "green"), "tool": ("hammer", "saw", "drill"),
@@ -157,7 +157,13 @@ def main() -> None:
         {**one, "passage": f"{at}: " + "A cat is a kind of animal. " * 9 + "\n"}
         for at, one in enumerate(choices)
     ]
-    for name, rows in (("choices", choices), ("passages", passages), ("written", written)):
+    shots = "".join(
+        f"Question: What is {words[at]}?\nAnswer: {kind}\n\n"
+        for at in (0, 1) for kind, words in KINDS.items()
+    )  # fmt: skip
+    examples = [{**one, "passage": shots} for one in choices]
+    of_choices = dict(zip(CHOICES, (choices, passages, examples), strict=True))
+    for name, rows in (*of_choices.items(), ("written", written)):
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(text)
     subprocess.run([options.peer, str(HERE / "_prompted_peer.py"), str(folder)], check=True)
@@ -175,8 +181,7 @@ def main() -> None:
     adapter = TransformersAdapter.open(opening)
     assert isinstance(adapter, Asking)
     compared = {
-        name: compare(adapter, rows, peer[name]["samples"])
-        for name, rows in (("choices", choices), ("passages", passages))
+        name: compare(adapter, rows, peer[name]["samples"]) for name, rows in of_choices.items()
     }
     how = Sampling(max_tokens=6, stop=("\n",))
     sums = [
@@ -208,9 +213,7 @@ def main() -> None:
         "stop": ["\n"], "extract": {"number": r"(-?\d+)"},
     })  # fmt: skip
     peer_seconds = [
-        peer[name][what]
-        for what in ("asking", "seconds")
-        for name in ("choices", "passages", "written")
+        peer[name][what] for what in ("asking", "seconds") for name in (*CHOICES, "written")
     ]
     version = subprocess.run(
         [options.peer, "-c", "import lm_eval; print(lm_eval.__version__)"],
@@ -221,10 +224,11 @@ def main() -> None:
         "Language models, beside lm-evaluation-harness",
         [
             f"A model of bytes (`examples/train_byte_model.py`), {len(choices)} items of four "
-            "options, without (choices) and with (passages) a passage of 250 tokens before them, "
-            f"and {len(written)} to be written, lm-evaluation-harness {version}, batches "
-            "of 64, one thread. Seconds are CPU seconds of asking: `Adapter.ask`, "
-            "and `HFLM.loglikelihood` or `generate_until`; of the whole task, a run of the suite "
+            "options, as they are (choices), each after a passage of its own of 250 tokens "
+            "(passages), and after the same eight examples (examples), and "
+            f"{len(written)} to be written, lm-evaluation-harness {version}, batches of 64, one "
+            "thread. Seconds are CPU seconds of asking: `Adapter.ask`, and `HFLM.loglikelihood` or "
+            "`generate_until`; of the whole task, a run of the suite "
             "with intervals, audits and report, the model loaded in it, and `simple_evaluate` of a "
             f"loaded model without bootstrap. {load()}",
             "",
@@ -256,12 +260,10 @@ def main() -> None:
                 [
                     [what, *(f"{one:.2f}" for one in (own, theirs)), f"{theirs / own:.1f}",
                      f"{whole[what]:.2f}", f"{their_whole:.2f}", f"{their_whole / whole[what]:.1f}"]
-                    for what, own, theirs, their_whole in (
-                        ("choices", compared["choices"]["seconds"], peer_seconds[0],
-                         peer_seconds[3]),
-                        ("passages", compared["passages"]["seconds"], peer_seconds[1],
-                         peer_seconds[4]),
-                        ("written", sum_seconds, peer_seconds[2], peer_seconds[5]),
+                    for what, own, theirs, their_whole in zip(
+                        (*CHOICES, "written"),
+                        (*(one["seconds"] for one in compared.values()), sum_seconds),
+                        peer_seconds[:4], peer_seconds[4:], strict=True,
                     )
                 ],
             ),

@@ -34,6 +34,8 @@ OPTIONS = ("revision", "max_length", "chat", "batch", "prompt")
 _BATCH = 64
 _APART = 1e-4
 """How far log-likelihoods may lie apart that are computed together and alone."""
+_PREFIX = 16
+"""Tokens from which on it pays to pass alone what contexts begin with."""
 _UNLIMITED = 1 << 30
 _Logits: TypeAlias = tuple[Any, list[int], list[int]]
 """Logits (rows, columns, vocabulary), and the row and column that tell of each token asked about.
@@ -249,18 +251,31 @@ class CausalAdapter(Asking):
     def _after_shared(self, groups: Sequence[Sequence[_Asked]]) -> _Logits:
         """Passes each context once, then all its continuations side by side, blind to each other.
 
-        What fills shorter contexts up comes after them, so that the first pass needs no mask.
+        What all contexts of the batch begin with, as examples before each item, is passed once.
+        What fills shorter contexts up comes after them, so that these passes need no mask.
         """
         import torch
 
         contexts = [group[0].context for group in groups]
-        ids, valid = self._filled(contexts, left=False)
+        first, last = min(contexts), max(contexts)
+        begin = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b),
+                     min(map(len, contexts)))  # fmt: skip
+        begin = min(begin, min(map(len, contexts)) - 1) if len(contexts) > 1 else 0
+        cache, begin = None, begin if begin >= _PREFIX else 0
+        if begin:
+            head, _ = self._filled([first[:begin]], left=False)
+            cache = self._model(input_ids=head, use_cache=True).past_key_values
+            cache.batch_repeat_interleave(len(contexts))
+        ids, valid = self._filled([context[begin:] for context in contexts], left=False)
         sizes = valid.sum(dim=1)
         kept, where = torch.unique(sizes - 1, return_inverse=True)
         some = "logits_to_keep" in self._takes
         out = self._model(
-            input_ids=ids, use_cache=True, **({"logits_to_keep": kept} if some else {})
-        )
+            input_ids=ids, use_cache=True, past_key_values=cache,
+            position_ids=torch.arange(begin, begin + ids.shape[1], device=ids.device)[None],
+            **({"logits_to_keep": kept} if some else {}),
+        )  # fmt: skip
+        valid = torch.cat([valid.new_ones(len(ids), begin), valid], dim=1)
         firsts = out.logits if some else out.logits[:, kept]
         parts = [firsts[torch.arange(len(ids), device=ids.device), where][:, None]]
         rows, columns, owners, places = [], [], [], []
@@ -337,7 +352,7 @@ class CausalAdapter(Asking):
             return False
         groups = [
             [_Asked(0, context, own, 0, doubled=False) for own in ((6, 7, 1), (2, 5), (3,))]
-            for context in ((1, 2, 3, 4, 5), (4, 2))
+            for context in ((*range(_PREFIX), 3, 4, 5), (*range(_PREFIX), 4))
         ]
         try:
             with torch.inference_mode():

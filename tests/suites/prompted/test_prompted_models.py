@@ -121,7 +121,7 @@ def test_likelihoods_and_text_are_those_of_single_passes(folder: Path) -> None:
 
 
 def test_what_can_not_share_is_passed_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = [(f"Q {n}", word) for n in range(6) for word in (" b", " bcd", "z")]
+    pairs = [(f"So all begin: {n * n}", word) for n in range(6) for word in (" b", " bcd", "z")]
     questions = [Question(id="", prompt=a, continuation=b) for a, b in pairs]
     together: Any = opened(f"hf:{folder}")
     forward = GPT2LMHeadModel.forward
