@@ -6,17 +6,20 @@ alone. It lives until the records are there that hold the same.
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crucibench.contracts.asking import Reply, replies_of
 from crucibench.contracts.evidence import ModelInfo
-from crucibench.store.journal import append_line, read_lines
+from crucibench.store.journal import checked_line, read_lines
 from crucibench.store.layout import ANSWERS, slug
 from crucibench.store.run import Run
+from crucibench.util import doors
+from crucibench.util.doors import storing
 
 
 class AnswerLog:
@@ -28,6 +31,7 @@ class AnswerLog:
         self._others = others
         self._lock = threading.Lock()
         self._known: dict[int, Reply] | None = None
+        self._stream: io.BufferedRandom | None = None
 
     def find(self, question: int) -> Reply | None:
         """Returns an answer that is known."""
@@ -37,8 +41,18 @@ class AnswerLog:
     def add(self, question: int, reply: Reply) -> None:
         """Keeps an answer, unless it is known."""
         with self._lock:
-            if self._own().setdefault(question, reply) is reply:
-                append_line(self._path, {"question": question, **asdict(reply)}, sync=False)
+            if self._own().setdefault(question, reply) is not reply:
+                return
+            with storing(self._path):
+                if self._stream is None:
+                    self._stream = doors.open_file(self._path, "ab")
+                self._stream.write(checked_line({"question": question, **vars(reply)}))
+                self._stream.flush()  # not synced: a kill of this process loses nothing of it
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._stream is not None:
+            self._stream.close()
 
     def _own(self) -> dict[int, Reply]:
         if self._known is None:

@@ -203,11 +203,14 @@ class Journal:
         return read_lines(self._path)
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        append_line(self._path, line)
+        with storing(self._path), doors.open_file(self._path, "ab") as stream:
+            stream.write(checked_line(line))
+            stream.flush()
+            doors.fsync(stream.fileno())
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Returns what `append_line` wrote; nothing of a file that was damaged."""
+    """Returns the lines of a file of `checked_line`; none of one that was damaged."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -228,14 +231,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def append_line(path: Path, line: Mapping[str, Any], *, sync: bool = True) -> None:
-    """Appends a line with its checksum; `sync` where it must outlive a loss of power, too."""
+def checked_line(line: Mapping[str, Any]) -> bytes:
+    """Returns a line with its checksum."""
     content = json.dumps(line, sort_keys=True).encode()
-    with storing(path), doors.open_file(path, "ab") as stream:
-        stream.write(_checksum(content) + b" " + content + b"\n")
-        if sync:
-            stream.flush()
-            doors.fsync(stream.fileno())
+    return _checksum(content) + b" " + content + b"\n"
 
 
 def _checksum(content: bytes) -> bytes:

@@ -6,7 +6,7 @@ The same in the process of the engine, in a process of its own, and on a node of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from typing import assert_never
@@ -137,7 +137,9 @@ class Worker:
             case ProbeTask():
                 yield from self._probe(task)
             case ShardTask():
-                yield from self._shard(task)
+                log = self._layout.answers(task.cell.id, task.stage, task.shard)
+                with closing(AnswerLog(log, self._reused_answers(task.cell))) as answers:
+                    yield from self._shard(task, answers)
             case DataTask():
                 yield self._make_data(task)
             case AsideTask():
@@ -289,16 +291,12 @@ class Worker:
         write_table(path, table)
         return {path.name: file_digest(path)}
 
-    def _shard(self, task: ShardTask) -> Iterator[Message]:
+    def _shard(self, task: ShardTask, answers: AnswerLog) -> Iterator[Message]:
         cell = task.cell
         adapter, role = self._adapter(cell), self._role(cell)
-        context = self._context(cell, adapter, task.at_most)
+        context = replace(self._context(cell, adapter, task.at_most), answers=answers)
         chosen = self._selection(cell, task.stage, len(role))
         meter = Meter(adapter, self._setup.device)
-        answers = AnswerLog(
-            self._layout.answers(cell.id, task.stage, task.shard), self._reused_answers(cell)
-        )
-        context = replace(context, answers=answers)
         start = task.shard * cell.shard_size
         rows = chosen.rows[start : start + cell.shard_size]
         stage = cell.mapped.stages[task.stage]
