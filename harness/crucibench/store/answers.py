@@ -41,8 +41,10 @@ class AnswerLog:
     def add(self, question: int, reply: Reply) -> None:
         """Keeps an answer, unless it is known."""
         with self._lock:
-            if self._own().setdefault(question, reply) is not reply:
+            known = self._own()
+            if question in known:
                 return
+            known[question] = reply
             with storing(self._path):
                 if self._stream is None:
                     self._stream = doors.open_file(self._path, "ab")

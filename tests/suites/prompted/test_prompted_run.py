@@ -16,9 +16,11 @@ import pandas as pd
 import pytest
 
 import crucibench as cb
+from crucibench.contracts.asking import Reply
 from crucibench.engine.plan.plan import make_plan
 from crucibench.engine.plan.requests import planned_requests
 from crucibench.engine.resolve.resolve import resolve_stored
+from crucibench.store.answers import AnswerLog
 from crucibench.util.errors import InputError
 
 pytestmark = pytest.mark.sockets
@@ -232,6 +234,27 @@ def test_answers_are_judged_again_and_used_again_without_a_request(
     assert "answers-reused" in findings(used)
     with pytest.raises(InputError, match="asked none of these models"):
         ask(server.uri("chat").replace("=mock", "=other"), SUMS, more, reuse=first.root)
+
+
+def test_answers_are_logged_once_and_a_torn_line_costs_itself(tmp_path: Path) -> None:
+    log = AnswerLog(tmp_path / "log", {3: Reply(texts=("old",), finish=("stop",), attempts=0)})
+    kept = [
+        Reply(texts=("é", "\n"), finish=("stop", "length"), tokens=3),
+        Reply(loglikelihood=-1.5),
+    ]
+    for _ in range(2):
+        for question, reply in enumerate(kept):
+            log.add(question, reply)
+    log.close()
+    content = (tmp_path / "log").read_bytes()
+    assert content.count(b"\n") == 2
+    (tmp_path / "log").write_bytes(content[:-3])
+    again = AnswerLog(tmp_path / "log", {})
+    assert again.find(0) == kept[0] and again.find(1) is None
+    again.add(1, kept[1])
+    again.close()
+    assert (tmp_path / "log").read_bytes() == content
+    assert log.find(3).attempts == 0 and log.find(4) is None  # type: ignore[union-attr]
 
 
 def test_a_few_kills_and_swaps(tmp_path: Path) -> None:
