@@ -118,7 +118,7 @@ def killed(server: Server, folder: Path, kills: int, count: int) -> dict[str, An
         if not child:
             cb.run(asked, out=out, workers=0)
             os._exit(0)
-        goal = len(before) + draw.randint(0, 2 * count // max(1, kills)) if done < kills else count
+        goal = len(before) + draw.randint(0, count // max(1, kills)) if done < kills else count
         while (ended := os.waitpid(child, os.WNOHANG)[0]) == 0:
             if done < kills and _lines(out) >= goal:
                 time.sleep(draw.uniform(0.0, 0.02))

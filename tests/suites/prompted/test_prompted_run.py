@@ -265,7 +265,7 @@ def test_a_few_kills_and_swaps(tmp_path: Path) -> None:
     )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])
     kills = found["kills"]
-    assert kills["lost"] == 0 and kills["kills"] >= 3
+    assert kills["lost"] == 0 and kills["kills"] >= 1
     assert kills["items"] == kills["distinct"] == kills["stored"]
     assert kills["worst"] <= 4 < kills["attempts"] - kills["items"]
     assert found["swaps"] == {"failed: model-changed": 3}
