@@ -18,7 +18,7 @@ from crucibench.contracts.statistic import Share
 from crucibench.contracts.task import Modality
 from crucibench.metrics.forms import as_rows, evaluate
 from crucibench.util.errors import InputError
-from crucibench_suites.leak import metrics, scenarios, sketches
+from crucibench_suites.leak import embeddings, metrics, scenarios, sketches
 
 RNG = np.random.default_rng(0)
 
@@ -200,3 +200,53 @@ def test_what_can_not_be_had_is_refused(tmp_path: Path, settings: Any, says: str
             data=f"npz:{tmp_path}/d.npz", suites=["leak", "accuracy"], settings=settings,
             out=tmp_path / "results",
         )  # fmt: skip
+
+
+ROW_MEANS = """
+import torch
+from torch import nn
+
+class RowMeans(nn.Module):
+    '''Its features, means of rows, are the same for an image and its mirror image.'''
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(32, 2)
+
+    def forward(self, x):
+        return self.head(x.mean(dim=(1, 3)))
+
+def featured():
+    return RowMeans()
+"""
+
+
+def test_mirrored_and_cropped_images_are_found_by_an_embedding(tmp_path: Path) -> None:
+    made, _ = images(60)
+    train, test = made[:40], made[40:].clone()
+    test[:10] = train[:10].flip(3)
+    test[10:12] = torch.nn.functional.interpolate(train[10:12, :, 3:, 3:], size=32, mode="bilinear")
+    arrays = {role: np.rint(part.numpy().transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+              for role, part in (("train", train), ("test", test))}  # fmt: skip
+    np.savez(
+        tmp_path / "d.npz", x_train=arrays["train"], x_test=arrays["test"],
+        y_train=np.arange(40) % 2, y_test=np.arange(20) % 2,
+    )  # fmt: skip
+    (tmp_path / "models.py").write_text(ROW_MEANS)
+
+    def shares(**settings: Any) -> set[float]:
+        table = cb.run(
+            models=[f"a=torch:{tmp_path}/models.py:featured",
+                    f"b=torch:{tmp_path}/models.py:featured"],
+            data=f"npz:{tmp_path}/d.npz", suites=["leak"], out=tmp_path / "results",
+            settings=settings,
+        ).metrics()  # fmt: skip
+        keep = (table.metric == "near-duplicate-share") & (table.point == "train")
+        return set(table[keep].value)
+
+    assert shares() == {0.0}
+    assert shares(**{"leak.embedding": "a"}) == {0.6}
+    whole = arrays["train"][:3]
+    assert embeddings.aligned(whole, whole[:, :, ::-1]) == pytest.approx(1, abs=1e-5)
+    assert (embeddings.aligned(whole, arrays["train"][3:6]) < embeddings.ALIGNED).all()
