@@ -235,8 +235,8 @@ def main() -> None:
         f"Of {max(1, trainings * 2 // 5)} CNNs each, those of the patch alone were trained on "
         "shapes with random labels, and a patch in a random corner in the colour of the label: "
         "nothing else hints at it. The others were trained on shapes without patches. Both are "
-        f"asked about {SAMPLES} images with patches. Gain: positive attribution in the patch, less the patch's "
-        "share of the image (0.06). The last column counts gains above 0.5 at 99 %.",
+        f"asked about {SAMPLES} images with patches. Gain: positive attribution in the patch, less "
+        "the patch's share of the image (0.06). The last column counts gains above 0.5 at 99 %.",
         "",
         *table(("trained on", "method", "mean gain", "in the patch"), places),
     ]

@@ -14,6 +14,7 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.contracts.task import Modality
 from crucibench.util.errors import InputError
+from crucibench.util.numbers import Number
 from crucibench.util.suggest import unknown
 from crucibench_suites.poison.scenarios import FlippedLabels, WithTrigger
 from crucibench_suites.poison.triggers import Trigger
@@ -28,8 +29,9 @@ class PoisonConfig(SuiteConfig):
     triggers: dict[str, Trigger] = Field(default_factory=dict)
     """Triggers by name; whoever suspects none has none to try."""
 
-    clean: list[str] = Field(default_factory=list)
-    """Models of the run that were trained on unaltered labels: all others are held against them."""
+    flipped: dict[str, Number] = Field(default_factory=dict)
+    """What share of labels was flipped in each training, by model of the run. Those of 0 are what
+    the others are held against."""
 
     def files(self) -> Mapping[str, str]:
         """Returns the pictures of triggers."""
@@ -38,6 +40,16 @@ class PoisonConfig(SuiteConfig):
             for name, one in self.triggers.items()
             if one.file is not None
         }
+
+    @field_validator("flipped")
+    @classmethod
+    def _shares(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, share in value.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name}: expected a share from 0 to 1, got {share:g}")
+        if value and 0 not in value.values():
+            raise ValueError("no model has a share of 0, to hold the others against")
+        return value
 
     @field_validator("triggers")
     @classmethod
@@ -74,18 +86,20 @@ class PoisonSuite(Suite):
         config, task = request.config, request.data.task
         if not isinstance(config, PoisonConfig):
             raise TypeError(f"expected a PoisonConfig, got {type(config).__name__}")
-        for name in config.clean:
+        for name in config.flipped:
             if name not in request.models:
                 raise InputError(unknown("model", name, request.models))
         if not task.one_class:
             return "it needs classes"
         found: list[Scenario] = []
-        if config.clean and request.model.name not in config.clean:
-            found.append(FlippedLabels.of(config.clean))
+        if config.flipped.get(request.model.name):
+            found.append(FlippedLabels.of(config.flipped, request.model.name))
         images = task.modality is Modality.IMAGE and not request.model.geometry.get("own_sizes")
         if images and Capability.ANY_INPUT in request.model.capabilities:
             found += [self._trigger(name, one, request) for name, one in config.triggers.items()]
-        return found or "the settings name no trigger for images, and no models of clean labels"
+        return (
+            found or "the settings name no trigger for images, and no flipped labels of this model"
+        )
 
     def _trigger(self, name: str, trigger: Trigger, request: SuiteRequest) -> WithTrigger:
         if trigger.target not in request.data.task.classes:
