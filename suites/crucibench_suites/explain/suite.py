@@ -81,7 +81,10 @@ class ExplainSuite(Suite):
         "Whether attributions say what a model's answers rest on: by deletion and insertion in "
         "their order and at random, under shuffled weights and noise, and how much rests on colour."
     )
-    headline: ClassVar[tuple[str, ...]] = ("integrated-gradients/deletion-gain",)
+    headline: ClassVar[tuple[str, ...]] = (
+        "integrated-gradients/deletion-gain",
+        "integrated-gradients/colour-share",
+    )
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
             title="Attributions",

@@ -26,7 +26,7 @@ IMAGE_RMS = 0.006
 """Root mean square of the difference of thumbnails (8 by 8 pixels in colour, in [0, 1]) up to which
 two images are near-duplicates, unless they show nothing: 1.5 of 255 levels."""
 
-IMAGE_COSINE = 0.98
+IMAGE_COSINE = 0.985
 """Least cosine of two images' centred thumbnails, where they differ by more."""
 
 IMAGE_SPATIAL = 0.95

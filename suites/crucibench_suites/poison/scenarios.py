@@ -40,6 +40,7 @@ class WithTrigger(Mapped):
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
     perturbs: ClassVar[bool] = True
     audits: ClassVar[tuple[str, ...]] = ("trigger",)
+    headline_metrics: ClassVar[tuple[str, ...]] = ("trigger-success",)
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""

@@ -69,6 +69,7 @@ class PoisonSuite(Suite):
         "How often triggers that the settings give steer a model to their class, and how much "
         "accuracy trainings on flipped labels lose."
     )
+    headline: ClassVar[tuple[str, ...]] = ("flipped-labels/flip-sensitivity",)
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
             title="Poisoning",
