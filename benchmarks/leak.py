@@ -366,9 +366,9 @@ def main() -> None:
         f"## Near-duplicates: {PLANTED} altered train samples put into test",
         "",
         "Images: as JPEG (80), a tenth darker, paler, with noise (0.02), or three quarters of the "
-        "size and back (digits are too small for that). Hashes alone, at imagededup's default of 10 "
-        "bits, stand below the suite (its bits equal ours). Photographs are cut into pieces; those "
-        "of train and test are of different ones, unless it says otherwise. Texts: a word "
+        "size and back (digits are too small for that). Hashes alone, at imagededup's default of "
+        "10 bits, stand below the suite (its bits equal ours). Photographs are cut into pieces; "
+        "those of train and test are of different ones, unless it says otherwise. Texts: a word "
         "replaced, capitals, a word more. Tables: each number moved by up to 0.01 of its "
         "deviation.",
         "",
