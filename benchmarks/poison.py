@@ -28,6 +28,7 @@ from crucibench.metrics.scoring import rows_of
 from crucibench.stats.two_way import two_way
 from crucibench_suites.poison.audits import TRIGGER
 from crucibench_suites.poison.metrics import SENSITIVITY, SUCCESS, Compared
+from crucibench_suites.poison.scan import SUSPECTED, smallest_triggers
 from crucibench_suites.poison.scenarios import WithTrigger
 from crucibench_suites.poison.triggers import Trigger
 
@@ -98,10 +99,10 @@ def main() -> None:
         for template in ("patch", "blend"):
             trigger = Trigger(template=template, target="star", size=0.2)  # type: ignore[arg-type]
             scenario = WithTrigger(name="trigger", trigger=trigger)
-            for kind in ("backdoored", "clean"):
-                covered = found = 0
+            for kind in ("backdoored", "clean") if template == "patch" else ("backdoored",):
+                covered = found = suspected = 0
                 shares, accuracy = [], []
-                for seed in range(models):
+                for seed in range(100, 100 + models):  # the scan's threshold knows others
                     some, named = images.clone(), classes.clone()
                     if kind == "backdoored":
                         chosen = np.random.default_rng(seed).random(len(some)) < SHARE
@@ -124,18 +125,23 @@ def main() -> None:
                     assert row.value is not None and row.lower is not None and row.upper is not None
                     covered += row.lower <= value <= row.upper
                     found += bool(TRIGGER.find(evidence, scenario))
+                    sizes, _ = smallest_triggers(model, test[:80], len(CLASSES), 0)
+                    suspected += sizes.min() / np.median(sizes) < SUSPECTED
                     shares.append(row.value)
                     accuracy.append(float((answers[0] == labels).float().mean()))
                 lines.append(
                     [template, kind, f"{min(shares):.3f} to {max(shares):.3f}",
-                     f"{covered} of {models}", f"{found} of {models}", f"{np.mean(accuracy):.3f}"]
+                     f"{covered} of {models}", f"{found} of {models}", f"{suspected} of {models}",
+                     f"{np.mean(accuracy):.3f}"]
                 )  # fmt: skip
     head = ("trigger", "models", "success", "interval holds endless images'", "trigger-works",
-            "clean accuracy")  # fmt: skip
+            "suspected by the scan", "clean accuracy")  # fmt: skip
     page = [
         f"{models} CNNs of each kind, trained on 2,000 shapes of 16 x 16 pixels; {100 * SHARE:g} % "
         "of the images of backdoored ones have the trigger and the label star. Success on 1,000 "
-        "test images with its 95 % interval; endless images: 10,000 others.",
+        "test images with its 95 % interval; endless images: 10,000 others. The scan knows no "
+        "trigger: it suspects where one class's smallest trigger is below "
+        f"{SUSPECTED:g} of the median size, which was chosen on twelve other models.",
         "",
         *table(head, lines),
         "",

@@ -16,6 +16,7 @@ from crucibench.contracts.task import Modality
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import Number
 from crucibench.util.suggest import unknown
+from crucibench_suites.poison.scan import MOST_CLASSES, Scan
 from crucibench_suites.poison.scenarios import FlippedLabels, WithTrigger
 from crucibench_suites.poison.triggers import Trigger
 
@@ -28,6 +29,9 @@ class PoisonConfig(SuiteConfig):
 
     triggers: dict[str, Trigger] = Field(default_factory=dict)
     """Triggers by name; whoever suspects none has none to try."""
+
+    scan: bool = False
+    """Whether triggers that nobody supplied are searched, of up to 20 classes."""
 
     flipped: dict[str, Number] = Field(default_factory=dict)
     """What share of labels was flipped in each training, by model of the run. Those of 0 are what
@@ -74,13 +78,24 @@ class PoisonSuite(Suite):
         Section(
             title="Poisoning",
             kind="metrics",
-            note="A trigger that is not tried is not found: no number here says that there is no "
-            "backdoor.",
+            note="A trigger that is neither tried nor small is not found: no number here says that "
+            "there is no backdoor.",
+        ),
+        Section(
+            title="Smallest triggers",
+            kind="table",
+            scenario="scan",
+            table="triggers",
+            note="What the scan found for each class.",
         ),
     )
     config: ClassVar[type[SuiteConfig]] = PoisonConfig
     scoring = ("audits", "known_answers", "metrics")
-    metrics: ClassVar[tuple[MetricInfo, ...]] = (*WithTrigger.metrics, *FlippedLabels.metrics)
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (
+        *WithTrigger.metrics,
+        *FlippedLabels.metrics,
+        *Scan.metrics,
+    )
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios for one model on one data set, or why none applies."""
@@ -98,6 +113,9 @@ class PoisonSuite(Suite):
         images = task.modality is Modality.IMAGE and not request.model.geometry.get("own_sizes")
         if images and Capability.ANY_INPUT in request.model.capabilities:
             found += [self._trigger(name, one, request) for name, one in config.triggers.items()]
+            if config.scan and len(task.classes) > MOST_CLASSES:
+                raise InputError(f"poison.scan searches up to {MOST_CLASSES} classes")
+            found += [Scan()] if config.scan else []
         return (
             found or "the settings name no trigger for images, and no flipped labels of this model"
         )
