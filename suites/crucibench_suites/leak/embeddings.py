@@ -68,7 +68,7 @@ def embedded(
                 aligned(pixels[0][some[one[part]]], pixels[1][candidates[part]])
                 for part in _parts(len(one))
             ]
-            or [np.zeros(0)]
+            or [np.zeros(0, dtype=np.float32)]
         )
         for pair in np.argsort(alike)[np.sort(alike) >= ALIGNED]:
             found[some[one[pair]]] = candidates[pair]  # the most alike is the last

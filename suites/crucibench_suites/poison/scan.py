@@ -69,7 +69,7 @@ def smallest_triggers(
     def steered(some: torch.Tensor) -> torch.Tensor:
         mask, pattern = masks.sigmoid()[:, None], patterns.sigmoid()[:, None]
         mixed: torch.Tensor = model((some + mask * (pattern - some)).flatten(0, 1))
-        return mixed.unflatten(0, (classes, len(some)))
+        return mixed.reshape(classes, len(some), -1)
 
     for step in range(_STEPS):
         scores = steered(images[torch.randint(0, n, (_BATCH,), generator=draws)])

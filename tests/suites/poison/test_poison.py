@@ -14,6 +14,7 @@ from PIL import Image
 
 import crucibench as cb
 from crucibench.util.errors import InputError
+from crucibench_suites.poison import scan
 from crucibench_suites.poison.triggers import Trigger
 
 
@@ -150,3 +151,48 @@ def test_a_recipes_sensitivity_to_flips_is_that_of_one_nearest_neighbour(tmp_pat
     assert set(run.metrics()[run.metrics().metric == "flip-sensitivity"].model) == {*shares} - {
         "clean"
     }
+
+
+SPIKE = """
+import torch
+from torch import nn
+
+class Spike(nn.Module):
+    '''Linear; one pixel steers to class 1, which for others takes many.'''
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(64, 3)
+        with torch.no_grad():
+            self.head.weight.mul_(20)
+            self.head.weight[1, 9] = 300
+
+    def forward(self, x):
+        return self.head(x.flatten(1))
+
+def spike():
+    return Spike()
+"""
+
+
+def test_the_scan_finds_the_pixel_that_steers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.random((60, 8, 8, 1)).astype(np.float32) * 0.5
+    images[:, 1, 1] = 0
+    np.savez(tmp_path / "d.npz", images=images, labels=np.arange(60) % 3)
+    (tmp_path / "models.py").write_text(SPIKE)
+    run = cb.run(
+        models=[f"m=torch:{tmp_path}/models.py:spike"], data=f"npz:{tmp_path}/d.npz",
+        suites=["poison"], settings={"poison.scan": True}, out=tmp_path / "results",
+    )  # fmt: skip
+    (row,) = run.metrics().itertuples()
+    (cell,) = (name for name, file in run.cells.items() if file.scenario == "scan")
+    table = run.table(cell, "triggers")
+    assert table is not None
+    sizes, hits = table["share of the image"], table["success"]
+    assert sizes.argmin() == 1 and hits[1] == 1
+    assert 0 < sizes[1] < 1 / 64  # less than the pixel at full opacity
+    assert row.value == pytest.approx(sizes[1] / sizes.median()) and row.value < scan.SUSPECTED
+    assert np.isnan(row.lower) and row.method == scan.RATES
+    assert [one.code for one in run.cells[cell].findings] == ["trigger-suspected"]
