@@ -132,6 +132,8 @@ class Attributions(Mapped):
         """Yields images as the corruptions leave them, by point."""
         for name, severities in self.corruptions:
             one, images = corruptions().get(name), work.batch.inputs
+            if one.needs == "colour" and images.shape[1] != 3:
+                raise ValueError(f"corruption {name} is of images in colour")
             small = max(images.shape[2:]) <= _SMALL and "cifar" in one.levels
             given = CorruptionContext(work.batch.ids, Draws(context.draws.seed, one.stream))
             made = one.apply(images, severities, given, "cifar" if small else "")
