@@ -44,6 +44,7 @@ class NearDuplicates(Derived):
     name: str = "near-duplicates"
     metrics: tuple[MetricInfo, ...] = ()  # type: ignore[misc]
 
+    version: ClassVar[int] = 2
     perturbs: ClassVar[bool] = True
     audits: ClassVar[tuple[str, ...]] = ("near-duplicates",)
 

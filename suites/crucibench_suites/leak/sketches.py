@@ -63,6 +63,7 @@ class Sketches(Mapped):
     suite: str = "leak"
     pixels: bool = False
 
+    version: ClassVar[int] = 2
     perturbs: ClassVar[bool] = True  # what is sketched is the sample in the model's geometry
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
