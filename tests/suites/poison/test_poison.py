@@ -147,7 +147,7 @@ def test_a_recipes_sensitivity_to_flips_is_that_of_one_nearest_neighbour(tmp_pat
     rows = run.recipes()
     (row,) = rows[rows.metric == "flip-sensitivity"].itertuples()
     right = (y[train][nearest] == y[test]).mean()
-    assert row.lower < right - (1 - right) / 9 < row.upper and row.upper - row.lower < 0.2
+    assert row.lower < right - (1 - right) / 9 < row.upper and row.upper - row.lower < 0.4
     assert set(run.metrics()[run.metrics().metric == "flip-sensitivity"].model) == {*shares} - {
         "clean"
     }
