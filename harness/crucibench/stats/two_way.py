@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import chdtri, ndtri, stdtrit
+from scipy.special import chdtri, fdtrc, ndtri, stdtrit
 
 from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
@@ -173,6 +173,19 @@ def two_way(values: ArrayLike) -> TwoWay:
         s, g, mean, g * _squares(rows - mean) / (s - 1), s * _squares(columns - mean) / (g - 1),
         _squares(rest.ravel()) / ((s - 1) * (g - 1)),
     )  # fmt: skip
+
+
+def rows_alike(table: TwoWay) -> float:
+    """Return the p-value of rows that differ by no more than their cells do.
+
+    Source: the F test of a two-way table with one observation a cell; of zeros and ones its
+    statistic is a function of Cochran's Q (Cochran 1950, Biometrika 37:256).
+    """
+    if not table.residual > 0.0:
+        return float(not table.between > 0.0)
+    degrees = table.trainings - 1
+    ratio = table.between / table.residual
+    return float(fdtrc(degrees, degrees * (table.columns - 1), ratio))
 
 
 def difference_of_recipes(

@@ -199,6 +199,7 @@ def _info(entry: ResolvedModel, adapter: Adapter, task: Task, base: Path) -> Mod
         card=entry.spec.card,
         group=_group(entry),
         seed=entry.spec.seed,
+        repeat=entry.spec.repeat,
     )
     if best_answer(task, info) == {"values"} and Capability.VALUES not in info.capabilities:
         raise InputError("the data asks for a number (regression), the model gives classes")
