@@ -162,11 +162,10 @@ class CellEvidence:
     def unsteady(self) -> NDArray[np.bool_]:
         """Which samples got another answer in a later asking, beyond float noise, shape (n,)."""
         found = np.zeros(len(self.samples), dtype=np.bool_)
-        first = self.records.aligned(self.samples.ids)
-        for later in self.askings[1:]:
-            again = later.aligned(self.samples.ids)
-            for name in set(again.table.column_names) - set(KEYS):
-                was, now = (from_arrow(part.table.column(name)) for part in (first, again))
+        tables = [one.aligned(self.samples.ids).table for one in self.askings]
+        for again in tables[1:]:
+            for name in set(again.column_names) - set(KEYS):
+                was, now = (from_arrow(table.column(name)) for table in (tables[0], again))
                 found |= moved_rows(was, now, self.model.noise)
         return found
 

@@ -313,9 +313,12 @@ class Derived(Scenario):
 
     def askings(self, evidence: Evidence) -> int:
         """Returns how often the passes asked, where its numbers are made of nothing else."""
-        if len(evidence.own.records) or type(self).numbers is Scenario.numbers:
+        cells = [evidence.own, *evidence.needs.values()]
+        if any(len(cell.records) and cell.model.repeat > 1 and not cell.askings for cell in cells):
             return 1
-        return max([1, *(len(cell.askings) for cell in evidence.needs.values())])
+        if type(self).numbers is Scenario.numbers:
+            return 1
+        return max([1, *(len(cell.askings) for cell in cells)])
 
     def derive(self, evidence: Evidence) -> Columns | None:
         """Returns records of its own, or None where the needs' records say it all."""
