@@ -109,7 +109,7 @@ def moved_rows(first: Column, second: Column, noise: float) -> NDArray[np.bool_]
         second: of the same form.
         noise: the most that two numbers may lie apart, relative to the larger of the first and 1.
     """
-    if isinstance(first, Lists) or first.dtype.kind not in "fc":
+    if isinstance(first, Lists) or isinstance(second, Lists) or first.dtype.kind not in "fc":
         return differing_rows(first, second)
     apart = ~(np.abs(first - second) <= noise * np.maximum(1.0, np.abs(first)))
     apart &= ~(np.isnan(first) & np.isnan(second))
@@ -118,9 +118,9 @@ def moved_rows(first: Column, second: Column, noise: float) -> NDArray[np.bool_]
 
 def joined(columns: Sequence[Column]) -> Column:
     """Returns columns of one form below each other."""
-    if not isinstance(columns[0], Lists):
-        return np.concatenate(columns)
     lists = [column for column in columns if isinstance(column, Lists)]
+    if not lists:
+        return np.concatenate([column for column in columns if not isinstance(column, Lists)])
     return Lists.of(
         np.concatenate([one.lengths for one in lists]),
         np.concatenate([one.values for one in lists]),

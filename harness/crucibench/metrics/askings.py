@@ -82,7 +82,7 @@ def mean_over_askings(forms: Sequence[Form], n: int) -> RowMetric:
     """Returns the mean of the forms of one number, all over the same n samples."""
     means = [found for form in forms if (found := bounded_by(form)) is not None]
     parts = [form for form in forms if isinstance(form, RowMetric)]
-    rare = [found for form in forms if (found := _rare(form)) is not None]
+    rare = [few for form in forms if (few := _rare(form)) is not None]
     return RowMetric(
         average([as_rows(form) for form in forms], n), partial(_influence, forms),
         parts[0].bias if parts else "none", sum(form.cost for form in parts) or len(forms),

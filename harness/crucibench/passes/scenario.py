@@ -68,7 +68,8 @@ class Pass(Mapped):
         }
         # Labels and values are the prediction itself.
         for name in sorted(context.outputs - {"labels", "values"}):
-            columns[name] = outputs.column(name)
+            if (column := outputs.column(name)) is not None:
+                columns[name] = column
         return columns
 
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:

@@ -236,7 +236,8 @@ def _views(
             interval = found.interval
         if one.parts is not None and one.parts.training is not None:
             ends = (one.parts.training, one.parts.training_lower, one.parts.training_upper)
-            shown = show_number(*map(math.sqrt, ends), percent=metric.percent)
+            deviations = (math.sqrt(end) for end in ends if end is not None)
+            shown = show_number(*deviations, percent=metric.percent)
             spread = f"{shown.value} {shown.interval}"
         yield {
             "data": row.data, "recipe": address.model.rpartition("@")[0], "metric": name,
