@@ -314,7 +314,7 @@ class Derived(Scenario):
     def askings(self, evidence: Evidence) -> int:
         """Returns how often the passes asked, where its numbers are made of nothing else."""
         cells = [evidence.own, *evidence.needs.values()]
-        if any(len(cell.records) and cell.model.repeat > 1 and not cell.askings for cell in cells):
+        if any(cell.model.repeat > 1 and not cell.askings and len(cell.records) for cell in cells):
             return 1
         if type(self).numbers is Scenario.numbers:
             return 1
