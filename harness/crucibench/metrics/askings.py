@@ -57,6 +57,8 @@ def _over(numbers: Sequence[Number], count: int, own: Samples) -> Number:
     first = numbers[0]
     without = [one.undefined for one in numbers if one.make is None]
     lost = len(without) + count - len(numbers)
+    if len(without) == count:
+        return first
     if lost:
         reason = without[0] if without else "there is no such number"
         return replace(first, make=None, undefined=f"in {lost} of {count} askings: {reason}")
