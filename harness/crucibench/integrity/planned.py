@@ -57,7 +57,8 @@ class PlannedRun:
     def scenario(self, file: CellFile) -> Scenario | None:
         """Returns what a cell was asked, or None where no installed suite asks it."""
         if file.suite == PASS:
-            return self._limited(Pass.of(file.scenario, self.models[file.model, file.data]))
+            model = self.models.get((file.model, file.data))
+            return None if model is None else self._limited(Pass.of(file.scenario, model))
         found = self.scenarios.get((file.model, file.data, f"{file.suite}/{file.scenario}"))
         return None if found is None else self._limited(found)
 
