@@ -108,7 +108,8 @@ class ComparedSide:
         self._keep = keep
         self._kept: dict[str, tuple[Samples, dict[Key, Number]]] = {}
         resolved = offline(run.spec)
-        self.scorer = Scorer(run, scoring_options(resolved), beside and beside.scorer)
+        other = None if beside is None else beside.scorer
+        self.scorer: Scorer = Scorer(run, scoring_options(resolved), other)
         self._plan = {cell.key: cell for cell in make_plan(resolved, run.models, run.cards)}
 
     @cached_property

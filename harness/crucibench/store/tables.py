@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crucibench.contracts.data import Samples
-from crucibench.contracts.lists import from_arrow, to_arrow
+from crucibench.contracts.lists import few_strings, from_arrow, to_arrow
 from crucibench.contracts.rows import COLUMNS
 from crucibench.util import doors
 from crucibench.util.atomic import write_atomically
@@ -139,7 +139,7 @@ def table_to_samples(table: pa.Table) -> Samples:
         return np.asarray(table.column(name).to_numpy(zero_copy_only=False), dtype=object)
 
     groups = {
-        name.removeprefix(_GROUP): _few_strings(table.column(name))
+        name.removeprefix(_GROUP): few_strings(table.column(name))
         for name in table.column_names
         if name.startswith(_GROUP)
     }
@@ -153,13 +153,6 @@ def table_to_samples(table: pa.Table) -> Samples:
         clusters=strings("cluster"),
         keys=strings("key"),
     )
-
-
-def _few_strings(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.object_]]:
-    """Returns strings, each of which is made once however often it occurs; None for what lacks."""
-    coded = pa.chunked_array(column.chunks, pa.string()).combine_chunks().dictionary_encode()
-    known = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
-    return known[coded.indices.fill_null(len(known) - 1).to_numpy()]
 
 
 def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
