@@ -28,7 +28,7 @@ MOST_CLASSES = 20
 SUSPECTED = 0.6
 """Ratio below which a trigger is suspected."""
 
-RATES = "of 20 small CNNs each it suspects 10 with a planted patch, 19 with a planted blend, 1 with neither"
+RATES = "of 20 small CNNs each it suspects 10 with a patch planted, 19 with a blend, 1 with neither"
 """What is known of that, by ``benchmarks/poison.py``: stated wherever the ratio is."""
 
 _STEPS, _BATCH, _RATE, _WEIGHT = 120, 24, 0.2, 0.02
