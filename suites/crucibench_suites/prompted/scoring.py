@@ -462,7 +462,7 @@ def _transcripts(answers: CellEvidence, judged: Records) -> pd.DataFrame:
     texts, likelihoods = asked.lists("input:texts"), asked.lists("loglikelihood")
     prompts, points = asked.array("input:prompt"), asked.array("point")
     rows = []
-    for row in order.tolist():
+    for row, part in zip(order.tolist(), _extracted(asked, own, order.tolist()), strict=True):
         said = texts.values[texts.offsets[row] : texts.offsets[row + 1]].tolist()
         numbers = likelihoods.values[likelihoods.offsets[row] : likelihoods.offsets[row + 1]]
         shown = said or [" ".join(f"{value:.2f}" for value in numbers)]
@@ -470,20 +470,26 @@ def _transcripts(answers: CellEvidence, judged: Records) -> pd.DataFrame:
             {
                 "id": own.ids[row], "prompt": points[row],
                 "sent": prompts[row][-_SHOWN:], "answer": "\n".join(shown)[:_SHOWN],
-                "extracted": _extracted(asked, own, row),
+                "extracted": part,
                 "verdict": words[row] if known is not None else None,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _extracted(asked: Records, judged: Records, row: int) -> str | None:
-    """Returns the choice, or what the first extractor found, None for nothing."""
+def _extracted(asked: Records, judged: Records, rows: Sequence[int]) -> list[str | None]:
+    """Returns of some rows the choice, or what the first extractor found, None for nothing."""
     if "prediction" in judged:
-        choices, at = asked.lists("input:choices"), int(judged.array("prediction")[row])
-        return None if at == UNPARSED else str(choices.values[choices.offsets[row] + at])
+        choices, at = asked.lists("input:choices"), judged.array("prediction")
+        return [
+            None if at[row] == UNPARSED else str(choices.values[choices.offsets[row] + at[row]])
+            for row in rows
+        ]
     names = [name for name in judged.table.column_names if name.startswith("input:found:")]
     if not names:
-        return None
+        return [None] * len(rows)
     found = judged.lists(names[0])
-    return "\n".join(found.values[found.offsets[row] : found.offsets[row + 1]])[:_SHOWN]
+    return [
+        "\n".join(found.values[found.offsets[row] : found.offsets[row + 1]])[:_SHOWN]
+        for row in rows
+    ]
