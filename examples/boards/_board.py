@@ -1,0 +1,159 @@
+"""What every board does: run a spec, check the run, keep the tables that others read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import crucibench as cb
+from crucibench.comparing.claims import claims_of
+from crucibench.store.run import Run
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WORK = ROOT / "results" / "boards"
+TABLES = ROOT / "results" / "reference" / "boards"
+
+_NUMBERS = (
+    "model", "data", "suite", "scenario", "point", "group", "metric", "value", "lower", "upper",
+    "n", "direction", "method", "mark", "verdict", "reason",
+)  # fmt: skip
+_RECIPES = (
+    "recipe", "data", "suite", "scenario", "point", "metric", "value", "lower", "upper", "n",
+    "trainings", "sd_training", "sd_samples", "method", "mark", "reason",
+)  # fmt: skip
+_PAIRS = ("data", "place", "first", "second", "gain", "lower", "upper", "n", "better", "p_adjusted")
+
+
+def work_folder(name: str) -> Path:
+    """Returns the folder for a board's models, data and run; git ignores it."""
+    folder = WORK / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def publish(name: str, spec: dict[str, Any], *, command: str, source: str) -> Run:
+    """Runs a spec in the board's folder and writes its tables to results/reference/boards/NAME.
+
+    Args:
+        name: the board's.
+        spec: as a user writes it; paths are relative to the board's folder.
+        command: what makes the board again.
+        source: the data with its licence.
+
+    Raises:
+        SystemExit: if something failed or is not sound: nothing is published then.
+    """
+    folder, tables = work_folder(name), TABLES / name
+    (folder / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
+    began, cpu = time.perf_counter(), os.times()
+    done = _crucibench(folder, "run", "--quiet", "spec.yaml", "--out", "runs")
+    if done.returncode not in {0, 4}:
+        raise SystemExit(done.stderr)
+    after = os.times()
+    run = cb.load(max((folder / "runs").glob("*/manifest.json"), key=os.path.getmtime).parent)
+    checked = _crucibench(folder, "verify", "--quiet", str(run.root))
+    if checked.returncode:
+        raise SystemExit(checked.stdout + checked.stderr)
+    shutil.rmtree(tables, ignore_errors=True)
+    tables.mkdir(parents=True)
+    shutil.copy(folder / "spec.yaml", tables)
+    _write(tables / "numbers.csv", _NUMBERS, run.metrics().to_dict("records"), _kept)
+    _write(tables / "recipes.csv", _RECIPES, run.recipes().to_dict("records"))
+    _write(tables / "pairs.csv", _PAIRS, _pairs(run))
+    board = _crucibench(folder, "leaderboard", "--quiet", "--format", "json", str(run.root))
+    shown = json.loads(board.stdout)["boards"]
+    _write(
+        tables / "ranks.csv",
+        ("data", "model", "address", "value", "lower", "upper", "n", "rank_lower", "rank_upper"),
+        [number for one in shown for number in one["numbers"]],
+    )
+    board = _crucibench(folder, "leaderboard", "--quiet", "--format", "md", str(run.root))
+    (tables / "leaderboard.md").write_text(board.stdout, encoding="utf-8")
+    about = {
+        "command": command,
+        "source": source,
+        "crucibench": run.manifest["crucibench_version"],
+        "digest": run.digest,
+        "not_ok": sorted(
+            f"{cell.model} {cell.scenario}: {cell.status.value}, {cell.reason}"
+            for cell in run.cells.values()
+            if cell.status.value != "ok"
+        ),
+        "findings": sorted(
+            {
+                f"{cell.verdict.value}: {cell.model} {cell.suite}/{cell.scenario}: {one.code}"
+                for cell in run.cells.values()
+                if cell.verdict is not None and cell.verdict.value != "valid"
+                for one in cell.findings
+                if one.severity.value != "info"
+            }
+        ),
+    }
+    _json(tables / "about.json", about)
+    print(
+        f"{tables}: {time.perf_counter() - began:.0f} s, processor "
+        f"{sum(after[:4]) - sum(cpu[:4]):.0f} s (0 where the run was there already)"
+    )
+    return run
+
+
+def _crucibench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "crucibench", *words],
+        cwd=folder, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+
+
+def _kept(row: dict[str, Any]) -> bool:
+    """Says whether a row is kept: single classes and samples would be megabytes."""
+    return not row["group"] or row["suite"] == "bias"
+
+
+def _pairs(run: Run) -> list[dict[str, Any]]:
+    """Returns every pair that was tested; `better` is empty where none was shown to be."""
+    claims = claims_of(run)
+    found = []
+    for one in claims.tested:
+        row = {key: getattr(one, key) for key in _PAIRS[:8]}
+        shown = [
+            claim
+            for claim in (
+                claims.better(one.data, one.place, one.first, one.second),
+                claims.better(one.data, one.place, one.second, one.first),
+            )
+            if claim
+        ]
+        row["better"] = shown[0].better if shown else ""
+        row["p_adjusted"] = shown[0].p_adjusted if shown else ""
+        found.append(row)
+    return found
+
+
+def _write(
+    path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]], keep: Any = None
+) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            if keep is None or keep(row):
+                writer.writerow([_text(row.get(column)) for column in columns])
+
+
+def _text(value: object) -> object:
+    if value is None or value != value:  # NaN
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _json(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
