@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -150,9 +151,9 @@ def _write(
 
 
 def _text(value: object) -> object:
-    if value is None or value != value:  # NaN
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return "" if value is None else value
 
 
 def _json(path: Path, document: dict[str, Any]) -> None:

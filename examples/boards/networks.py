@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from _board import TABLES, publish, work_folder
 
-CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+CLASSES = [
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+]  # fmt: skip
 
 
 def main(source: Path) -> None:
@@ -26,7 +28,11 @@ def main(source: Path) -> None:
     labels = np.load(source / "cifar10.1_v6_labels.npy")
     images = [f"v6-{number:04d}" for number in range(len(labels))]
     named = [CLASSES[label] for label in labels]
-    _csv(folder / "labels.csv", ("image", "label", "picture"), zip(images, named, images))
+    _csv(
+        folder / "labels.csv",
+        ("image", "label", "picture"),
+        zip(images, named, images, strict=True),
+    )
     models, accuracies = [], {}
     for path in sorted(source.glob("*_predictions.json")):
         answers = np.array(json.loads(path.read_text()))
@@ -44,8 +50,12 @@ def main(source: Path) -> None:
                 {"name": "cifar10.1", "uri": "csv:labels.csv?target=label&id=image&input=picture"}
             ],
             "tracks": [
-                {"name": "networks", "data": "cifar10.1", "suites": ["accuracy"],
-                 "models": list(accuracies)},
+                {
+                    "name": "networks",
+                    "data": "cifar10.1",
+                    "suites": ["accuracy"],
+                    "models": list(accuracies),
+                },
             ],
         },
         command="python examples/boards/networks.py FOLDER",

@@ -57,6 +57,10 @@ class PoisonSuite(Suite):
         "How often triggers that the settings give steer a model to their class, and how much "
         "accuracy trainings on flipped labels lose."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "triggers": ("*trigger*",),
+        "poisoned-data": ("*flip*",),
+    }
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
             title="Poisoning",
