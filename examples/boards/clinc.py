@@ -127,7 +127,7 @@ def main() -> None:
             "defaults": {"preset": args.preset},
             "models": entries,
             "data": [
-                {"name": "clinc150", "uri": "csv:test.csv", "target": "intent", "input": "text"}
+                {"name": "clinc150", "uri": "csv:test.csv", "target": "intent", "input": ["text"]}
             ],
             "tracks": [
                 {

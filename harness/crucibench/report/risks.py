@@ -6,7 +6,7 @@ neither knows the other. A clause without a row says "not measured", and why.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -101,7 +101,8 @@ def risk_rows(run: Run) -> list[dict[str, Any]]:
 
     Returns:
         One a clause: its fields; ``rows``: the numbers that have a value and are not invalid, as
-        ``SUITE/SCENARIO/METRIC``, each with how many there are over models, points and groups;
+        ``SUITE/SCENARIO/METRIC``, headlines first, each with how many there are over models,
+        points and groups;
         ``not_measured``: why there are none, or "".
     """
     declared = {suite: info.get("risks") for suite, info in run.suites.items()}
@@ -115,19 +116,26 @@ def risk_rows(run: Run) -> list[dict[str, Any]]:
             if any(fnmatchcase(own, pattern) for pattern in patterns):
                 rows = found.setdefault(risk, {})
                 rows[f"{address.suite}/{own}"] = rows.get(f"{address.suite}/{own}", 0) + 1
+    headlines = {
+        f"{suite}/{place.partition('[')[0]}{place.partition(']')[2]}"
+        for suite, info in run.suites.items()
+        for place in info["headline"]
+    }
     silent = all(risks is None for risks in declared.values())
     return [
         {
             **clause._asdict(),
-            "rows": (rows := _merged(found.get(risk, {}) for risk in clause.risks)),
+            "rows": (rows := _merged((found.get(risk, {}) for risk in clause.risks), headlines)),
             "not_measured": "" if rows else _reason(clause, silent),
         }
         for clause in CLAUSES
     ]
 
 
-def _merged(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    return {address: count for part in parts for address, count in sorted(part.items())}
+def _merged(parts: Iterable[Mapping[str, int]], first: Container[str]) -> list[tuple[str, int]]:
+    """Returns all rows, headlines first."""
+    rows = {address: count for part in parts for address, count in part.items()}
+    return sorted(rows.items(), key=lambda row: (row[0] not in first, row[0]))
 
 
 def _reason(clause: Clause, silent: bool) -> str:
@@ -142,7 +150,7 @@ def risk_table(rows: Iterable[Mapping[str, Any]], most: int = 4) -> str:
     """Renders what `risk_rows` returns as Markdown, at most so many rows a clause."""
     lines = ["| clause | asks for | rows of `metrics.parquet` |", "| --- | --- | --- |"]
     for one in rows:
-        names = [f"`{name}` ({count})" for name, count in one["rows"].items()]
+        names = [f"`{name}` ({count})" for name, count in one["rows"]]
         shown = ", ".join(names[:most])
         if len(names) > most:
             shown += f" and {len(names) - most} more, in `risks.json`"
