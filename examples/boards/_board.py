@@ -17,6 +17,8 @@ import yaml
 
 import crucibench as cb
 from crucibench.comparing.claims import claims_of
+from crucibench.report.leaderboard import leaderboard
+from crucibench.report.leaderboard_text import json_text, markdown
 from crucibench.store.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -28,7 +30,7 @@ _NUMBERS = (
     "n", "direction", "method", "mark", "verdict", "reason",
 )  # fmt: skip
 _RECIPES = (
-    "recipe", "data", "suite", "scenario", "point", "metric", "value", "lower", "upper", "n",
+    "model", "data", "suite", "scenario", "point", "metric", "value", "lower", "upper", "n",
     "trainings", "sd_training", "sd_samples", "method", "mark", "reason",
 )  # fmt: skip
 _PAIRS = ("data", "place", "first", "second", "gain", "lower", "upper", "n", "better", "p_adjusted")
@@ -53,58 +55,65 @@ def publish(name: str, spec: dict[str, Any], *, command: str, source: str) -> Ru
     Raises:
         SystemExit: if something failed or is not sound: nothing is published then.
     """
-    folder, tables = work_folder(name), TABLES / name
+    folder = work_folder(name)
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
-    began, cpu = time.perf_counter(), os.times()
+    began = time.perf_counter()
     done = _crucibench(folder, "run", "--quiet", "spec.yaml", "--out", "runs")
     if done.returncode not in {0, 4}:
         raise SystemExit(done.stderr)
-    after = os.times()
-    run = cb.load(max((folder / "runs").glob("*/manifest.json"), key=os.path.getmtime).parent)
-    checked = _crucibench(folder, "verify", "--quiet", str(run.root))
+    root = max((folder / "runs").glob("*/manifest.json"), key=os.path.getmtime).parent
+    checked = _crucibench(folder, "verify", "--quiet", str(root))
     if checked.returncode:
         raise SystemExit(checked.stdout + checked.stderr)
+    run = cb.load(root)
+    write_tables(name, run, command=command, source=source)
+    print(f"{TABLES / name}: {time.perf_counter() - began:.0f} s")
+    return run
+
+
+def write_tables(name: str, run: Run, *, command: str, source: str) -> None:
+    """Writes the tables of a run that is finished and sound."""
+    tables = TABLES / name
     shutil.rmtree(tables, ignore_errors=True)
     tables.mkdir(parents=True)
-    shutil.copy(folder / "spec.yaml", tables)
-    _write(tables / "numbers.csv", _NUMBERS, run.metrics().to_dict("records"), _kept)
+    shutil.copy(work_folder(name) / "spec.yaml", tables)
+    _write(tables / "numbers.csv", _NUMBERS, run.metrics().to_dict("records"))
     _write(tables / "recipes.csv", _RECIPES, run.recipes().to_dict("records"))
     _write(tables / "pairs.csv", _PAIRS, _pairs(run))
-    board = _crucibench(folder, "leaderboard", "--quiet", "--format", "json", str(run.root))
-    shown = json.loads(board.stdout)["boards"]
+    board = leaderboard([run], ranked=True)
     _write(
         tables / "ranks.csv",
         ("data", "model", "address", "value", "lower", "upper", "n", "rank_lower", "rank_upper"),
-        [number for one in shown for number in one["numbers"]],
+        [number for one in json.loads(json_text(board))["boards"] for number in one["numbers"]],
     )
-    board = _crucibench(folder, "leaderboard", "--quiet", "--format", "md", str(run.root))
-    (tables / "leaderboard.md").write_text(board.stdout, encoding="utf-8")
+    (tables / "leaderboard.md").write_text(markdown(board), encoding="utf-8")
+    cells = sorted(run.cells.values(), key=lambda cell: (cell.model, cell.suite, cell.scenario))
     about = {
         "command": command,
         "source": source,
         "crucibench": run.manifest["crucibench_version"],
         "digest": run.digest,
-        "not_ok": sorted(
-            f"{cell.model} {cell.scenario}: {cell.status.value}, {cell.reason}"
-            for cell in run.cells.values()
+        "processor_seconds": round(
+            sum(
+                json.loads(path.read_text()).get("cpu_seconds") or 0
+                for path in (run.root / "cells").glob("*/timing.json")
+            )
+        ),
+        "not_ok": [
+            f"{cell.model} {cell.suite}/{cell.scenario}: {cell.status.value}, {cell.reason}"
+            for cell in cells
             if cell.status.value != "ok"
-        ),
-        "findings": sorted(
-            {
-                f"{cell.verdict.value}: {cell.model} {cell.suite}/{cell.scenario}: {one.code}"
-                for cell in run.cells.values()
-                if cell.verdict is not None and cell.verdict.value != "valid"
-                for one in cell.findings
-                if one.severity.value != "info"
-            }
-        ),
+        ],
+        "findings": [
+            f"{cell.verdict.value}: {cell.model} {cell.suite}/{cell.scenario}: {one.code}"
+            for cell in cells
+            if cell.verdict is not None and cell.verdict.value != "valid"
+            for one in cell.findings
+            if one.severity.value != "info"
+        ],
     }
-    _json(tables / "about.json", about)
-    print(
-        f"{tables}: {time.perf_counter() - began:.0f} s, processor "
-        f"{sum(after[:4]) - sum(cpu[:4]):.0f} s (0 where the run was there already)"
-    )
-    return run
+    text = json.dumps(about, indent=1, ensure_ascii=False)
+    (tables / "about.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def _crucibench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -115,8 +124,10 @@ def _crucibench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def _kept(row: dict[str, Any]) -> bool:
-    """Says whether a row is kept: single classes and samples would be megabytes."""
-    return not row["group"] or row["suite"] == "bias"
+    """Says whether a row is kept: all of them, by class and group, would be megabytes."""
+    if "/" in row["scenario"]:  # gaps between groups under each change and attack
+        return False
+    return not row["group"] or (row["scenario"] == "groups" and "," not in row["group"])
 
 
 def _pairs(run: Run) -> list[dict[str, Any]]:
@@ -139,14 +150,12 @@ def _pairs(run: Run) -> list[dict[str, Any]]:
     return found
 
 
-def _write(
-    path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]], keep: Any = None
-) -> None:
+def _write(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
-            if keep is None or keep(row):
+            if "scenario" not in row or _kept(row):
                 writer.writerow([_text(row.get(column)) for column in columns])
 
 
@@ -154,7 +163,3 @@ def _text(value: object) -> object:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
     return "" if value is None else value
-
-
-def _json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
