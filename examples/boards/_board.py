@@ -43,7 +43,14 @@ def work_folder(name: str) -> Path:
     return folder
 
 
-def publish(name: str, spec: dict[str, Any], *, command: str, source: str) -> Run:
+def publish(
+    name: str,
+    spec: dict[str, Any],
+    *,
+    command: str,
+    source: str,
+    facts: dict[str, Any] | None = None,
+) -> Run:
     """Runs a spec in the board's folder and writes its tables to results/reference/boards/NAME.
 
     Args:
@@ -51,6 +58,7 @@ def publish(name: str, spec: dict[str, Any], *, command: str, source: str) -> Ru
         spec: as a user writes it; paths are relative to the board's folder.
         command: what makes the board again.
         source: the data with its licence.
+        facts: of the data, counted by plain code, that `about.json` keeps.
 
     Raises:
         SystemExit: if something failed or is not sound: nothing is published then.
@@ -66,12 +74,14 @@ def publish(name: str, spec: dict[str, Any], *, command: str, source: str) -> Ru
     if checked.returncode:
         raise SystemExit(checked.stdout + checked.stderr)
     run = cb.load(root)
-    write_tables(name, run, command=command, source=source)
+    write_tables(name, run, command=command, source=source, facts=facts)
     print(f"{TABLES / name}: {time.perf_counter() - began:.0f} s")
     return run
 
 
-def write_tables(name: str, run: Run, *, command: str, source: str) -> None:
+def write_tables(
+    name: str, run: Run, *, command: str, source: str, facts: dict[str, Any] | None = None
+) -> None:
     """Writes the tables of a run that is finished and sound."""
     tables = TABLES / name
     shutil.rmtree(tables, ignore_errors=True)
@@ -91,6 +101,7 @@ def write_tables(name: str, run: Run, *, command: str, source: str) -> None:
     about = {
         "command": command,
         "source": source,
+        "facts": facts or {},
         "crucibench": run.manifest["crucibench_version"],
         "digest": run.digest,
         "processor_seconds": round(

@@ -211,8 +211,14 @@ def main() -> None:
         },
         command="python examples/boards/adult.py FOLDER",
         source="Adult, Becker and Kohavi 1996, UCI Machine Learning Repository, CC BY 4.0",
+        facts=facts(test),
     )  # fmt: skip
     check(test)
+
+
+def facts(test: pd.DataFrame) -> dict[str, int]:
+    """Returns how many rows there are, and how many repeat another but for the census's weight."""
+    return {"rows": len(test), "repeats": int(test[NUMBERS + WORDS].duplicated().sum())}
 
 
 def check(test: pd.DataFrame) -> None:
