@@ -114,8 +114,8 @@ def risk_rows(run: Run) -> list[dict[str, Any]]:
         own = f"{address.scenario}/{address.metric}"
         for risk, patterns in (declared.get(address.suite) or {}).items():
             if any(fnmatchcase(own, pattern) for pattern in patterns):
-                rows = found.setdefault(risk, {})
-                rows[f"{address.suite}/{own}"] = rows.get(f"{address.suite}/{own}", 0) + 1
+                counts = found.setdefault(risk, {})
+                counts[f"{address.suite}/{own}"] = counts.get(f"{address.suite}/{own}", 0) + 1
     headlines = {
         f"{suite}/{place.partition('[')[0]}{place.partition(']')[2]}"
         for suite, info in run.suites.items()
