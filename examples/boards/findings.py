@@ -72,8 +72,12 @@ class Board:
 
     @property
     def models(self) -> list[str]:
-        """Names of models, in the order of the table."""
-        return list(dict.fromkeys(row["model"] for row in self.numbers))
+        """Names of models whose accuracy is not called invalid, in the order of the table."""
+        return [
+            row["model"]
+            for row in self.numbers
+            if _place(row) == TOP_1 and row["verdict"] != "invalid"
+        ]
 
     def number(self, model: str, place: str, group: str = "") -> Number:
         """Returns a number of a model, or of a recipe (NAME@recipe)."""
@@ -196,7 +200,7 @@ def incomes(images: Path) -> list[str]:
     trees, forest = "boosting@recipe", "forest@recipe"
     clean = board.gain(TOP_1, forest, trees)
     robust = board.gain(widest, trees, forest)
-    models = [model for model in board.models if "@" not in model]
+    models = board.models
     dots = [
         Dot(
             colour={"boosting": 0, "forest": 1}.get(model.partition("-")[0], 2),
@@ -368,14 +372,14 @@ def images_under_attack(images: Path) -> list[str]:
 def intents(images: Path) -> list[str]:
     """Returns the finding on intents, and draws its plot."""
     board = Board("clinc150")
-    out = "ood/msp[set=near/out-of-scope]/ood-auroc"
+    out = "ood/msp[near/out-of-scope]/ood-auroc"
     typed = "shift/summary/corrupted-top-1"
     models = board.models
     by = {place: sorted(models, key=lambda model, place=place: -board.number(model, place).value)
           for place in (TOP_1, out, typed)}  # fmt: skip
     dots = [
         Dot(
-            colour={"words": 1, "characters": 1, "mean": 0, "gru": 2, "transformer": 3}[
+            colour={"words": 1, "characters": 1, "mean": 0, "transformer": 2}[
                 model.partition("-")[0]
             ],
             x=100 * one.value, y=100 * two.value, x_ends=one.span, y_ends=two.span,
@@ -392,25 +396,31 @@ def intents(images: Path) -> list[str]:
     ahead = board.gain(TOP_1, "words-bayes", "characters-linear")
     behind = board.gain(near, "characters-linear", "words-bayes")
     best = {place: order[0] for place, order in by.items()}
+    if best[TOP_1] != "characters-linear" or best[out] != best[TOP_1]:
+        raise SystemExit(f"the best are {best}")
+    shuffled = "ood/msp[near/shuffled-words]/ood-auroc"
+    letters, bayes = "characters-linear", "words-bayes"
     lines = [
-        "## Intents: knowing the intent is not knowing that there is none",
+        "## Intents: which unfamiliar queries are meant decides the order",
         "",
-        f"Of {board.number(models[0], TOP_1).n:,} queries `{best[TOP_1]}` names the right one of 150 "
-        f"intents in {board.number(best[TOP_1], TOP_1).percent()}. Asked which of 1,000 further "
-        "queries have no intent, by the largest probability, "
-        f"`{best[out]}` is the best, at an AUROC of {board.number(best[out], out).percent()}, where "
-        f"`{best[TOP_1]}` has {board.number(best[TOP_1], out).percent()}. Paired, "
-        f"`characters-linear` is ahead of naive Bayes (`words-bayes`) by {ahead.points()} of accuracy, and "
-        f"behind by {behind.points()} of AUROC over near sets (these queries, and shuffled words): "
-        f"both are shown. With typing and reading errors `{best[typed]}` is right most often, in "
-        f"{board.number(best[typed], typed).percent()}; the networks, which read whole words, fall to "
-        f"{board.number('mean', typed).percent()} (`mean`), {board.number('gru', typed).percent()} "
-        f"(`gru`) and {board.number('transformer', typed).percent()} (`transformer`).",
+        f"Of {board.number(letters, TOP_1).n:,} queries a linear model of letters (`{letters}`) names "
+        f"the right one of 150 intents in {board.number(letters, TOP_1).percent()}, and it tells 1,000 "
+        "real queries out of scope from the others best, too: by the largest probability at an AUROC "
+        f"of {board.number(letters, out).percent()}, naive Bayes (`{bayes}`) at "
+        f"{board.number(bayes, out).percent()}. The column of the board is a mean over near sets, of "
+        "which the other one is the same queries with their words shuffled; there they have "
+        f"{board.number(letters, shuffled).percent()} and {board.number(bayes, shuffled).percent()}. "
+        f"So naive Bayes, behind by {ahead.points()} in accuracy, is ahead by {behind.points()} in that "
+        "mean; both are shown, and the order has turned by what was put into a mean. Name the set that "
+        f"you mean. With typing and reading errors `{best[typed]}` stays right in "
+        f"{board.number(best[typed], typed).percent()}; networks that read whole words fall to "
+        f"{board.number('mean', typed).percent()} (`mean`) and "
+        f"{board.number('transformer', typed).percent()} (`transformer`).",
     ]
     return [
         *lines, "",
         "![Accuracy and detection of queries out of scope](images/findings-intents.svg)", "",
-        "Red: bags of words and characters; blue: mean embeddings; green: recurrent; violet: transformer.",
+        "Red: bags of words and characters; blue: mean embeddings; green: the transformer.",
         "", board.sources("findings-intents.svg"), "",
     ]  # fmt: skip
 
@@ -448,6 +458,14 @@ def caught() -> list[str]:
     if known not in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"):
         raise SystemExit("the changelog has another sentence on coverage")
     share = 100 * facts["repeats"] / facts["rows"]
+    intents_ = Board("clinc150")
+    invalid = {
+        one.split(" ")[2].rstrip(":")
+        for one in intents_.about["findings"]
+        if one.startswith("invalid: gru ") and one.endswith(": batch-composition")
+    }
+    if len(invalid) < 20:
+        raise SystemExit("the recurrent network is not what the text says")
     return [
         "## Where the harness caught its makers",
         "",
@@ -463,6 +481,13 @@ def caught() -> list[str]:
         "sets of unfamiliar rows had an AUROC of exactly one half for every model: they move floating-point "
         "numbers, of which the census has none, so that the sets were the test set itself "
         "([known defects](limitations.md#known-defects)).",
+        "",
+        "Our own recurrent network on the board of intents: it reads in both directions, and we had it begin "
+        "the way back in the zeros that fill a batch up, so that an answer hung on what else was asked. It looked "
+        "well enough on its own test accuracy; the probe `batch-composition`, which asks the same texts in other "
+        f"company, called {len(invalid)} of its cells invalid, and it stands on the board without a rank "
+        f"({intents_.link('about.json', 'what the audits found')}, {intents_.link('leaderboard.md', 'board')}). "
+        "We left it there.",
         "",
     ]
 
