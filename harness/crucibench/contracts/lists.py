@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +101,32 @@ def differing_rows(first: Column, second: Column) -> NDArray[np.bool_]:
     return differs
 
 
+def moved_rows(first: Column, second: Column, noise: float) -> NDArray[np.bool_]:
+    """Returns which of n rows differ by more than float noise, shape (n,).
+
+    Args:
+        first: of numbers, texts or lists.
+        second: of the same form.
+        noise: the most that two numbers may lie apart, relative to the larger of the first and 1.
+    """
+    if isinstance(first, Lists) or isinstance(second, Lists) or first.dtype.kind not in "fc":
+        return differing_rows(first, second)
+    apart = ~(np.abs(first - second) <= noise * np.maximum(1.0, np.abs(first)))
+    apart &= ~(np.isnan(first) & np.isnan(second))
+    return np.asarray(apart.reshape(len(apart), -1).any(axis=1))
+
+
+def joined(columns: Sequence[Column]) -> Column:
+    """Returns columns of one form below each other."""
+    lists = [column for column in columns if isinstance(column, Lists)]
+    if not lists:
+        return np.concatenate([column for column in columns if not isinstance(column, Lists)])
+    return Lists.of(
+        np.concatenate([one.lengths for one in lists]),
+        np.concatenate([one.values for one in lists]),
+    )
+
+
 def to_arrow(values: Any) -> pa.Array:
     """Returns a column as Arrow: 2-D arrays as fixed-size lists, `Lists` as lists of them."""
     if isinstance(values, pa.Array | pa.ChunkedArray):
@@ -138,6 +165,16 @@ def from_arrow(column: pa.Array | pa.ChunkedArray) -> Column:
         return Lists(offsets - offsets[0], values)
     array: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     return array
+
+
+def few_strings(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """Returns a column of strings, each made once however often it occurs; None where it lacks."""
+    coded = column.combine_chunks().dictionary_encode()
+    if isinstance(coded, pa.ChunkedArray):
+        coded = coded.combine_chunks() if coded.num_chunks != 1 else coded.chunk(0)
+    known = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
+    rows: NDArray[np.int64] = coded.indices.fill_null(len(known) - 1).to_numpy()
+    return known[rows]
 
 
 def is_list(kind: pa.DataType) -> bool:
