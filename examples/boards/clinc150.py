@@ -1,6 +1,6 @@
 """The board of texts: which of 150 intents a query has, and whether it has any.
 
-    python examples/boards/clinc.py FOLDER [--attacked 500] [--preset quick]
+    python examples/boards/clinc150.py FOLDER [--attacked 500] [--preset quick]
 
 FOLDER holds `data_full.json` of https://github.com/clinc/oos-eval (Larson et al. 2019, CC BY 3.0).
 Models are trained on its 15,000 training queries and tested on its 4,500 test queries; the 1,000
@@ -152,7 +152,7 @@ def main() -> None:
                 },
             },
         },
-        command="python examples/boards/clinc.py FOLDER",
+        command="python examples/boards/clinc150.py FOLDER",
         source="CLINC150, Larson et al. 2019, CC BY 3.0",
     )  # fmt: skip
     check(run)
