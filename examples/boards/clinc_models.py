@@ -1,4 +1,4 @@
-"""The networks of the board of intents; `clinc150.py` trains them and copies this file beside them."""
+"""The networks of the board of intents; `clinc150.py` trains them beside a copy of this."""
 
 from __future__ import annotations
 
