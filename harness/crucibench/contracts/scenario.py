@@ -70,6 +70,7 @@ class Scenario(ABC):
             model only where the spec allows it.
         perturbs: whether it changes the canonical sample: then models of other input geometry are
             not comparable.
+        decides: whether its records depend on the model's decision rule.
         any_sizes: whether what it changes may be images in their own sizes, a list of tensors.
         keeps: names of artefacts that the run was asked to keep beside the records (see
             `Work.keep`): no part of what the records mean.
@@ -95,6 +96,7 @@ class Scenario(ABC):
     roles: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[Literal["sample", "batch", "none"]] = "none"
     perturbs: ClassVar[bool] = False
+    decides: ClassVar[bool] = False
     any_sizes: ClassVar[bool] = False
     on_hardware: ClassVar[bool] = False
     reads_groups: ClassVar[bool] = False

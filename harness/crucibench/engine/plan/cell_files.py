@@ -43,6 +43,7 @@ def identity_fields(cell: PlannedCell, seed: int, needs: Mapping[str, str]) -> d
         "outputs": sorted(cell.outputs),
         "needs": dict(needs),
         "seed": seed,
+        **({"decision": dict(cell.model.decision.__dict__)} if cell.scenario.decides else {}),
     }
 
 

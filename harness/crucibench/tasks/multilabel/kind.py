@@ -250,7 +250,7 @@ def flags_of(targets: Lists, labels: int) -> Bools:
 def _view(
     samples: Any, scores: NDArray[Any], score_kind: str, cell: CellEvidence, task: Task
 ) -> LabelsView:
-    ranking, probabilities = _probabilities(scores, score_kind)
+    ranking, probabilities = judged_scores(scores, score_kind)
     decision = cell.model.decision
     return LabelsView(
         ids=samples.ids, targets=flags_of(samples.targets, len(task.classes)),
@@ -259,7 +259,7 @@ def _view(
     )  # fmt: skip
 
 
-def _probabilities(scores: NDArray[Any], kind: str) -> tuple[Floats, Floats | None]:
+def judged_scores(scores: NDArray[Any], kind: str) -> tuple[Floats, Floats | None]:
     """Returns scores that rank, and each label's probability, where they say one."""
     matrix = scores.astype(np.float64)
     if kind == "logits":
