@@ -16,7 +16,15 @@ from crucibench.contracts.audit import audits, plugged_in
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import Samples
-from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, OutcomeView, Scored
+from crucibench.contracts.evidence import (
+    DECISION,
+    CellEvidence,
+    Evidence,
+    Findings,
+    ModelInfo,
+    OutcomeView,
+    Scored,
+)
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns, Records
 from crucibench.contracts.rows import Row
@@ -158,6 +166,18 @@ class Scenario(ABC):
     def gives_outcomes(self) -> bool:
         """Whether it has an outcome view."""
         return type(self).outcomes is not Scenario.outcomes
+
+
+def needs_of(scenario: Scenario, model: ModelInfo) -> tuple[Need, ...]:
+    """Returns the cells that a model's cell reads: the pass that its thresholds are chosen on, too.
+
+    That is read by the engine (`Evidence.of`); the scenario sees the thresholds.
+    """
+    role = model.decision.chosen_on
+    if not role or isinstance(scenario, Timed) or scenario.suite == "pass":
+        return scenario.needs
+    chosen = Need(alias=DECISION, cell=f"pass/{role}", outputs=frozenset({"scores"}))
+    return (*scenario.needs, chosen)
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,13 @@ class TaskKind(ABC):
     def prediction(self, answer: Answer) -> Column:
         """Returns the column ``prediction`` of a pass's records, n rows."""
 
+    def decided(self, cell: CellEvidence, task: Task) -> Decision:
+        """Returns the model's decision with the thresholds that suit a pass over another role.
+
+        Asked where a spec says so of labels with thresholds of their own (`label_threshold`).
+        """
+        raise NotImplementedError
+
     def judged(self, answer: Answer, targets: Any, score_kind: str) -> Mapping[str, Column]:
         """Returns what records of a pass keep of an answer held against targets, n rows each.
 
@@ -362,8 +369,11 @@ class Decision:
         threshold: the decision is positive where its probability is at least this.
         thresholds: likewise of each of several labels, in the order of the classes; empty where
             `threshold` is that of all.
+        chosen_on: the role whose pass `thresholds` are chosen on (`TaskKind.decided`); "" where
+            they are declared.
     """
 
     positive: int = 1
     threshold: float = 0.5
     thresholds: tuple[float, ...] = ()
+    chosen_on: str = ""

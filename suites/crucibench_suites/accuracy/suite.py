@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import Field, field_validator
 
 from crucibench.contracts.metric import MetricInfo, metrics_named
 from crucibench.contracts.scenario import Scenario
-from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteData, SuiteRequest
 from crucibench.contracts.task import Modality, task_kinds
 from crucibench.util.errors import InputError
 from crucibench_suites.accuracy.pictures import WorstImages
@@ -34,8 +34,19 @@ class AccuracyConfig(SuiteConfig):
     """Whether to run the model over the train role, where the data has one, for the train minus
     test gap and for samples that are in both; false saves that pass."""
 
+    validation: str | None = None
+    """The address of labelled data on which thresholds may be chosen: the role
+    ``accuracy/validation`` of a model's ``decision: {chosen_on: accuracy/validation}``."""
+
     metrics: list[str] = Field(default_factory=list)
     """Registered metrics to report beside those of the task's kind."""
+
+    def data_sets(self) -> Mapping[str, SuiteData]:
+        """Returns the data of `validation`."""
+        if self.validation is None:
+            return {}
+        data = SuiteData(address=self.validation, setting="validation")
+        return {"accuracy/validation": data}
 
     @field_validator("metrics")
     @classmethod
