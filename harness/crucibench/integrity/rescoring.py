@@ -152,8 +152,9 @@ class Rescoring:
         return scenario
 
     def _need_differences(self, file: CellFile, scenario: Scenario) -> Iterator[str]:
-        model = self.run.models[file.model, file.data]
-        needs = {need.alias: need for need in needs_of(scenario, model)}
+        model = self.run.models.get((file.model, file.data))
+        due_needs = scenario.needs if model is None else needs_of(scenario, model)
+        needs = {need.alias: need for need in due_needs}
         for alias, other in file.needs.items():
             if alias not in needs:
                 yield f"cell.json: it needs {other!r} as {alias!r}, the scenario does not"

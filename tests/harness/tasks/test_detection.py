@@ -73,6 +73,7 @@ def by_definition(boxes: Any, truth: Any, area: str, threshold: float) -> tuple[
 
 @pytest.mark.parametrize("seed", range(20))
 def test_matching_is_that_of_the_definition(seed: int) -> None:
+    grid = THRESHOLDS if seed < 14 else np.array([0.1, 0.35, 0.5, 0.62, 1.0])
     rng = np.random.default_rng(seed)
     side = rng.choice([20.0, 60.0, 150.0], (8, 1))
     corner, size = rng.integers(0, 60, (8, 2)), np.round(side * rng.uniform(0.5, 1, (8, 2)))
@@ -91,9 +92,9 @@ def test_matching_is_that_of_the_definition(seed: int) -> None:
     labels, scores = np.repeat(objects[:, 4], 2), rng.integers(1, 9, 16) / 8
     order = np.lexsort((-scores, labels))
     boxes = np.column_stack([near, labels, scores])[order]
-    values = match(*found(*boxes.tolist()), Lists.of([8], objects)).matches.values
+    values = match(*found(*boxes.tolist()), Lists.of([8], objects), grid).matches.values
     for at, area in enumerate(AREAS):
-        for bit, threshold in enumerate(THRESHOLDS):
+        for bit, threshold in enumerate(grid):
             flags = [values[:, 3 + shift + at].astype(int) >> bit & 1 for shift in (0, len(AREAS))]
             rows = tuple(set(np.flatnonzero(one).tolist()) for one in flags)
             assert rows == by_definition(boxes, objects, area, threshold)
@@ -256,14 +257,20 @@ def only_run(folder: Path) -> Path:
 def test_logged_results_are_run_compared_and_gated_without_boxes_in_packs(tmp_path: Path) -> None:
     words = ("run", "--data", "coco:ann.json", "--suite", "accuracy")
     roots = {}
+    grid = ("--set", "accuracy.ious=[0.3, 0.75, 0.97]")
     for name in ("good", "poor", "worse"):
-        crucibench(*words, "--model", f"m=predictions:{name}.json", "--out", name)
+        crucibench(*words, *grid, "--model", f"m=predictions:{name}.json", "--out", name)
         roots[name] = only_run(tmp_path / name)
     crucibench("verify", str(roots["poor"]))
     good, poor = (Run(root).metrics().set_index("metric") for root in list(roots.values())[:2])
     assert good.loc["detection-ap", "value"] == 1.0
     ap = poor.loc["detection-ap"]
     assert 0 < ap["lower"] < ap["value"] < ap["upper"] < 1
+    # Boxes that are cut by 2 or 3 of 5 to 11 pixels of height: at each IoU as COCO's AP there.
+    at = poor.loc["detection-ap-at-ious"].set_index("point")["value"]
+    assert at["iou=0.75"] == pytest.approx(poor.loc["detection-ap75", "value"], abs=1e-12)
+    assert at["iou=0.3"] > at["iou=0.75"] > at["iou=0.97"] == 0
+    assert at[""] == pytest.approx(at[["iou=0.3", "iou=0.75", "iou=0.97"]].mean())
     large = good.loc["detection-ap-large"]
     assert np.isnan(large["value"])
     assert large["reason"] == "no large object is there"

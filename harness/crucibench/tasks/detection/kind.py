@@ -102,6 +102,7 @@ class Detection(TaskKind):
     sections: ClassVar[tuple[Section, ...]] = (
         Section(title="Detection", kind="metrics", scenario="clean", metrics=metrics[:9]),
         Section(title="By class", kind="table", scenario="clean", table="per-class"),
+        Section(title="At other IoU thresholds", kind="metrics", scenario="other-ious"),
         Section(
             title="Precision and recall", kind="line", scenario="clean", table="precision-recall",
             x="recall", y="precision",
@@ -170,6 +171,17 @@ class Detection(TaskKind):
                     "boxes, labels and scores: expected as many of each in every sample"
                 )
         return boxes, labels, scores
+
+    def held_at(self, cell: CellEvidence, ious: Sequence[float]) -> Mapping[str, Column]:
+        """Returns ``matches`` and ``objects`` of a pass at other IoU thresholds, ascending.
+
+        The pass has its boxes, and the samples theirs: it is none of a pack.
+        """
+        records = cell.records.aligned(cell.samples.ids)
+        boxes, found = records.lists("boxes"), records.lists("prediction")
+        labels, scores = (Lists(found.offsets, found.values[:, at]) for at in (0, 1))
+        held = match(boxes, labels, scores, cell.samples.targets, np.array(ious))
+        return {"id": list(cell.samples.ids), **held._asdict()}
 
     def packed(self, targets: Lists) -> Lists:
         """Returns class, area and flag of each object, of what is packed already as well."""

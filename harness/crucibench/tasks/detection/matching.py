@@ -43,9 +43,6 @@ _TOUCHES = 0.1
 """IoU from which on a box lies at an object, though badly (Bolya et al., TIDE, ECCV 2020)."""
 
 _ENDS = np.array(list(AREAS.values()))
-_NEEDED = np.minimum(THRESHOLDS, 1 - 1e-10)[None, :, None]
-_AREA, _AT = np.ogrid[: len(AREAS), : len(THRESHOLDS)]
-_POWERS = 2.0 ** np.arange(len(THRESHOLDS))
 
 
 class Matches(NamedTuple):
@@ -62,7 +59,9 @@ class Matches(NamedTuple):
     objects: Lists
 
 
-def match(boxes: Lists, labels: Lists, scores: Lists, targets: Lists) -> Matches:
+def match(
+    boxes: Lists, labels: Lists, scores: Lists, targets: Lists, thresholds: Floats = THRESHOLDS
+) -> Matches:
     """Matches the detections of n images.
 
     Args:
@@ -70,6 +69,7 @@ def match(boxes: Lists, labels: Lists, scores: Lists, targets: Lists) -> Matches
         labels: (m,), class indices.
         scores: (m,).
         targets: (m, 7), as `crucibench.tasks.detection.kind.Detection` stores them.
+        thresholds: of IoU, ascending, at most 52; kinds of errors are those at the first.
     """
     found, counts = [], []
     for row in range(len(boxes)):
@@ -78,7 +78,7 @@ def match(boxes: Lists, labels: Lists, scores: Lists, targets: Lists) -> Matches
         found.append(
             _image(
                 boxes.values[here].astype(np.float64), labels.values[here].astype(np.int64),
-                scores.values[here].astype(np.float64), truth,
+                scores.values[here].astype(np.float64), truth, thresholds,
             )
         )  # fmt: skip
         counts.append(_objects(truth))
@@ -118,7 +118,9 @@ def overlaps(boxes: Floats, truth: Floats) -> Floats:
     return shares
 
 
-def _image(boxes: Floats, labels: NDArray[np.int64], scores: Floats, truth: Floats) -> Floats:
+def _image(
+    boxes: Floats, labels: NDArray[np.int64], scores: Floats, truth: Floats, thresholds: Floats
+) -> Floats:
     order = np.lexsort((-scores, labels))  # stable: equal scores keep their order
     first = np.searchsorted(labels[order], labels[order])
     order = order[np.arange(len(order)) - first < MOST]
@@ -127,42 +129,46 @@ def _image(boxes: Floats, labels: NDArray[np.int64], scores: Floats, truth: Floa
     same = labels[:, None] == truth[:, 4]
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     outside, ignored = _other_size(area), _left_out(truth)
-    right = np.zeros((len(AREAS), len(THRESHOLDS), len(boxes)), dtype=np.bool_)
-    left = np.repeat(outside[:, None], len(THRESHOLDS), axis=1)
+    right = np.zeros((len(AREAS), len(thresholds), len(boxes)), dtype=np.bool_)
+    left = np.repeat(outside[:, None], len(thresholds), axis=1)
     if len(truth):
-        _take(np.where(same, iou, 0.0), ignored, truth[:, 6] == CROWD, right, left)
-    kinds = _kinds(iou, same, right[0, 0], left[0, 0])
-    bits = _POWERS @ np.concatenate([right, left])
+        _take(np.where(same, iou, 0.0), ignored, truth[:, 6] == CROWD, (right, left), thresholds)
+    kinds = _kinds(iou, same, right[0, 0], left[0, 0], half=thresholds[0])
+    bits = 2.0 ** np.arange(len(thresholds)) @ np.concatenate([right, left])
     return np.column_stack([labels, scores, kinds, bits.T])
 
 
-def _take(iou: Floats, ignored: Flags, crowd: Flags, right: Flags, left: Flags) -> None:
+def _take(
+    iou: Floats, ignored: Flags, crowd: Flags, held: tuple[Flags, Flags], thresholds: Floats
+) -> None:
     """Lets detections, of each class the highest score first, take objects.
 
     Args:
         iou: of detections and objects, (d, g); 0 where their classes differ.
         ignored: which objects don't count, by area.
         crowd: which are crowds.
-        right: which detections are right, (areas, thresholds, d); filled.
-        left: which are left out; filled.
+        held: which detections are right, (areas, thresholds, d), and which are left out; filled.
+        thresholds: of IoU.
     """
-    free = np.ones((len(AREAS), len(THRESHOLDS), len(crowd)), dtype=np.bool_)
+    right, left = held
+    free = np.ones((len(AREAS), len(thresholds), len(crowd)), dtype=np.bool_)
+    needed = np.minimum(thresholds, 1 - 1e-10)[None, :, None]
+    area, place = np.ogrid[: len(AREAS), : len(thresholds)]
     # An object that counts goes before one that does not.
     before, last = np.where(ignored, 0.0, 2.0)[:, None], len(crowd) - 1
-    for row in np.flatnonzero(iou.max(axis=1) >= THRESHOLDS[0]).tolist():
-        fits = (free | crowd) & (iou[row] >= _NEEDED)
+    for row in np.flatnonzero(iou.max(axis=1) >= needed[0, 0]).tolist():
+        fits = (free | crowd) & (iou[row] >= needed)
         rank = np.where(fits, iou[row] + before, -1.0)
         chosen = last - rank[..., ::-1].argmax(axis=2)
-        taken, spared = fits[_AREA, _AT, chosen], ignored[_AREA, chosen]
+        taken, spared = fits[area, place, chosen], ignored[area, chosen]
         left[..., row] = np.where(taken, spared, left[..., row])
         right[..., row] = taken & ~spared
-        free[_AREA, _AT, chosen] &= ~taken
+        free[area, place, chosen] &= ~taken
 
 
-def _kinds(iou: Floats, same: Flags, right: Flags, left: Flags) -> NDArray[np.int64]:
+def _kinds(iou: Floats, same: Flags, right: Flags, left: Flags, half: float) -> NDArray[np.int64]:
     own = np.where(same, iou, 0.0).max(axis=1, initial=0.0)
     other = np.where(same, 0.0, iou).max(axis=1, initial=0.0)
-    half = THRESHOLDS[0]
     return np.select(
         [left, right, own >= half, other >= half, own >= _TOUCHES], [5, 0, 1, 2, 3], default=4
     )

@@ -41,7 +41,7 @@ def _metric(
 ) -> Metric:
     def form(view: DetectionView, *group: str) -> RowMetric:
         better = None if by_class else found_share(view)
-        return RowMetric(statistic(view, *group), bias=bias, cost=_COST, by_sample=better)
+        return resampled(statistic(view, *group), bias, better)
 
     return Metric(
         info=MetricInfo(
@@ -52,6 +52,17 @@ def _metric(
         applies=(lambda view: "") if by_class else applies,
         undefined="no object of {} is there" if by_class else "",
     )  # fmt: skip
+
+
+def resampled(statistic: Statistic, bias: Bias, better: Any = None) -> RowMetric:
+    """Returns a number that is resampled image by image.
+
+    Args:
+        statistic: of weighted images.
+        bias: what becomes of its bias under resampling.
+        better: what tells of each image which of two models is better, (n,).
+    """
+    return RowMetric(statistic, bias=bias, cost=_COST, by_sample=better)
 
 
 def _plain(view: DetectionView, area: str, thresholds: tuple[int, ...], name: str = "") -> float:
