@@ -214,6 +214,20 @@ class TaskKind(ABC):
         """
         return {}
 
+    def moved(
+        self, targets: Any, maps: NDArray[np.float64], sides: tuple[int, int],
+        stored: Sequence[tuple[int, int]],
+    ) -> Any:  # fmt: skip
+        """Returns targets of images whose content moves, n rows: the same unless they are places.
+
+        Args:
+            targets: of the images as they are.
+            maps: from old to new (x, y) in canonical pixels, (n, 2, 3), as `Corruption.moves`.
+            sides: canonical height and width.
+            stored: of each image as it is stored, which targets are in pixels of.
+        """
+        return targets
+
     def packed(self, targets: Any) -> Any:
         """Returns targets as packs hold them, n rows: without what no comparison reads.
 

@@ -22,6 +22,7 @@ from crucibench.contracts.task import (
     require_finite,
 )
 from crucibench.tasks.detection.matching import KINDS, match
+from crucibench.tasks.detection.moving import moved
 from crucibench.tasks.detection.precision import (
     RECALLS,
     DetectionView,
@@ -171,6 +172,13 @@ class Detection(TaskKind):
                     "boxes, labels and scores: expected as many of each in every sample"
                 )
         return boxes, labels, scores
+
+    def moved(
+        self, targets: Lists, maps: NDArray[np.float64], sides: tuple[int, int],
+        stored: Sequence[tuple[int, int]],
+    ) -> Lists:  # fmt: skip
+        """Returns the objects where they are moved to, by `crucibench.tasks.detection.moving`."""
+        return moved(targets, maps, sides, stored)
 
     def held_at(self, cell: CellEvidence, ious: Sequence[float]) -> Mapping[str, Column]:
         """Returns ``matches`` and ``objects`` of a pass at other IoU thresholds, ascending.
