@@ -139,8 +139,6 @@ class TaskKind(ABC):
             spec may declare (``decision: {threshold: 0.3}``).
         list_targets: whether a target may be a list, so that `read_targets` gets Arrow lists and
             returns `Lists`.
-        paired_columns: the columns of a pass that say all there is to compare per sample, without
-            targets, inputs or text: packs keep them, gate and merge know them.
         metrics: names of the registered metrics that a clean pass is judged by, in the order of
             the report.
         headline: the id of the metric that stands for a model's quality: a mean over samples.
@@ -158,7 +156,6 @@ class TaskKind(ABC):
     one_number: ClassVar[bool] = False
     label_threshold: ClassVar[bool] = False
     list_targets: ClassVar[bool] = False
-    paired_columns: ClassVar[tuple[str, ...]] = ("prediction",)
     metrics: ClassVar[tuple[str, ...]]
     headline: ClassVar[str]
     perturbed_metrics: ClassVar[tuple[str, ...]] = ()

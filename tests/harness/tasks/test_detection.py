@@ -300,6 +300,10 @@ def test_logged_results_are_run_compared_and_gated_without_boxes_in_packs(tmp_pa
     assert ap["flips"]["gained"] == []
     said = crucibench("gate", "--baseline", "pack.cbz", "--candidate", str(roots["worse"]), code=1)
     assert f"{len(ap['flips']['lost'])} worse, 0 better" in " ".join(said.split())
+    both = ("--model", "poor=predictions:poor.json", "--model", "worse=predictions:worse.json")
+    crucibench(*words, *both, "--out", "both")
+    shown = " ".join(crucibench("show", str(only_run(tmp_path / "both"))).split())
+    assert f", {len(ap['flips']['lost'])} samples better, 0 worse" in shown
     out = crucibench(*words, "--model", "predictions:strange.json", "--out", "no", code=2)
     assert "1 of 1 predictions are for 1 images" in out
 

@@ -88,7 +88,6 @@ class Detection(TaskKind):
         ),
     )  # fmt: skip
     list_targets: ClassVar[bool] = True
-    paired_columns: ClassVar[tuple[str, ...]] = ("matches", "objects")
     metrics: ClassVar[tuple[str, ...]] = (
         "detection-ap", "detection-ap50", "detection-ap75", "detection-ap-small",
         "detection-ap-medium", "detection-ap-large", "detection-ar-1", "detection-ar-10",

@@ -90,7 +90,6 @@ class MultiLabel(TaskKind):
     )
     label_threshold: ClassVar[bool] = True
     list_targets: ClassVar[bool] = True
-    paired_columns: ClassVar[tuple[str, ...]] = ("scores",)
     metrics: ClassVar[tuple[str, ...]] = (
         "subset-accuracy", "hamming-loss", "f1-micro-labels", "f1-macro-labels", "f1-samples",
         "average-precision-macro-labels", "auroc-macro-labels", "ranking-average-precision",
