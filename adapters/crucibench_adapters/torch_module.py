@@ -176,6 +176,17 @@ class TorchAdapter(Adapter):
     def timed_encoded(self, inputs: torch.Tensor) -> object:
         return self._direct(inputs)
 
+    def timed_raw(self, batch: Batch) -> object:
+        import torch
+
+        raw = getattr(self._module, "raw", None)
+        if not (self._lists and callable(raw)):
+            return super().timed_raw(batch)
+        with torch.inference_mode():
+            return self._watch.around(
+                lambda given: raw(self._canonical.prepared(given)), self._encoded(batch)
+            )
+
     @cached_property
     def _given(self) -> Callable[[Batch], Any]:
         here = self._loaded.device == "cpu" and not self._own_sizes

@@ -383,6 +383,66 @@ def test_a_function_answers_images_in_their_own_sizes(tmp_path: Path) -> None:
     assert not codes & {"wrong-answers-while-timed", "answers-not-checked"}
 
 
+SLOW = """
+import time
+import torch
+
+class Slow(torch.nn.Module):
+    \"\"\"Takes 1 ms for each bright pixel in the first row, and as long again to finish.\"\"\"
+
+    crucibench_input = {"sizes": "own", "channels": 3}
+
+    def raw(self, images):
+        counts = [int((image[0, 0] > 0.5).sum()) for image in images]
+        time.sleep(0.001 * sum(counts))
+        return counts
+
+    def forward(self, images):
+        counts = self.raw(images)
+        time.sleep(0.001 * sum(counts))
+        return [{"boxes": torch.tensor([[at, 0, at + 1, 1] for at in range(n)]).float().view(-1, 4),
+                 "labels": torch.zeros(n).long(), "scores": torch.ones(n)} for n in counts]
+
+def slow():
+    return Slow().eval()
+"""
+
+
+def test_time_is_told_by_the_number_of_objects_and_without_post_processing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models.py").write_text(SLOW)
+    images, objects = [], []
+    for at in range(24):
+        count = (1, 3, 5)[at % 3]
+        pixels = np.zeros((4, 8, 3), np.uint8)
+        pixels[0, :count] = 255
+        pixels[3, 7] = at
+        Image.fromarray(pixels).save(tmp_path / f"{at}.png")
+        images.append({"id": at, "file_name": f"{at}.png", "width": 8, "height": 4})
+        objects += [
+            {**RESULT, "id": 10 * at + place, "image_id": at, "bbox": [place, 0, 1, 1]}
+            for place in range(count)
+        ]
+    known = {**GOOD, "images": images, "annotations": objects}
+    (tmp_path / "a.json").write_text(json.dumps(known))
+    run = cb.run(
+        models={"m": "torch:models.py:slow"}, data="coco:a.json?images=.", suites=["throughput"],
+        out=tmp_path / "out", settings={
+            "throughput.scenarios": ["single-stream", "end-to-end"], "throughput.seconds": 0.6,
+            "throughput.rounds": 2,
+        },
+    )  # fmt: skip
+    rows = run.metrics()
+    p50 = rows[rows["metric"] == "latency-p50"].set_index(["scenario", "point", "group"])["value"]
+    few, some, many = (p50["single-stream", "", f"{count} objects"] for count in (1, 3, 5))
+    assert 2 <= few < some < many
+    assert many > 2 * few
+    ends = [p50["end-to-end", f"from={start},batch=1", ""] for start in ("sample", "sample-to-raw")]
+    assert 0.3 * ends[0] < ends[1] < 0.8 * ends[0]
+
+
 def test_results_are_not_kept_where_categories_have_other_ids(tmp_path: Path) -> None:
     """The same objects and the same results, in which 3 means another class."""
     (tmp_path / "m.json").write_text(json.dumps([{**RESULT, "category_id": 3}]))
