@@ -336,7 +336,7 @@ def _ratios(readings: Readings, size: int, level: float, starts: Sequence[str]) 
             rows.append(_ratio(queries.medians / prepared, level, point, start))
             continue
         what = "post-processing" if start == RAW else "preprocessing"
-        reason = f"the model can't be looked into: its {what} is a part of it"
+        reason = f"torch can't look into the model: its {what} is a part of it"
         rows += [
             Row(metric=info.id, value=None, n=0, reason=reason, point=point) for info in END_TO_END
         ]
