@@ -196,6 +196,18 @@ class TaskKind(ABC):
     def prediction(self, answer: Answer) -> Column:
         """Returns the column ``prediction`` of a pass's records, n rows."""
 
+    def numbers(self, answer: Answer) -> NDArray[np.float64]:
+        """Returns numbers that tell two answers apart, a row a sample, shape (n, k).
+
+        They are held against each other up to float noise. Here, of the first field that there is.
+        """
+        names = [field.name for field in self.fields if field.name in answer.names]
+        column = answer.column(names[0])
+        if isinstance(column, Lists):
+            return column.summary()
+        array = answer[names[0]]
+        return array.reshape(len(array), -1).astype(np.float64)
+
     def decided(self, cell: CellEvidence, task: Task) -> Decision:
         """Returns the model's decision with the thresholds that suit a pass over another role.
 

@@ -18,8 +18,10 @@ from PIL import Image
 
 import crucibench as cb
 from crucibench.cli._app import application
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.lists import Lists, from_arrow
 from crucibench.store.run import Run
+from crucibench.tasks.detection.kind import Detection
 from crucibench.tasks.detection.matching import AREAS, KINDS, THRESHOLDS, match, overlaps
 from crucibench.tasks.detection.precision import (
     DetectionView,
@@ -121,6 +123,19 @@ def test_ap_and_errors_of_a_case_by_hand() -> None:
     assert average_precision(view, name="cow").value().reason == "no object of cow is there"
     assert average_precision(view, area="large").value().reason == "no large object is there"
     assert "2 of 3 classes without objects" in average_precision(view).value().note
+
+
+def test_the_order_of_boxes_of_all_but_equal_scores_is_no_other_answer() -> None:
+    boxes = [[0, 0, 10, 10, 0, 0.9], [40, 2, 60, 9, 1, 1e-4], [5, 50, 9, 70, 0, 1e-4 + 1e-9]]
+
+    def numbers(*rows: list[float]) -> Any:
+        names = ("boxes", "labels", "scores")
+        return Detection().numbers(Answer(**dict(zip(names, found(*rows), strict=True))))
+
+    assert numbers(*boxes) == pytest.approx(numbers(*boxes[::-1]))
+    for column in range(6):
+        moved = [[value + (at == column) for at, value in enumerate(boxes[0])], *boxes[1:]]
+        assert np.abs(numbers(*moved) - numbers(*boxes)).max() > 0.5
 
 
 IMAGES = [{"id": at, "file_name": f"{at}.png", "width": 40, "height": 30} for at in range(1, 4)]

@@ -179,6 +179,17 @@ class Detection(TaskKind):
         """Returns the objects where they are moved to, by `crucibench.tasks.detection.moving`."""
         return moved(targets, maps, sides, stored)
 
+    def numbers(self, answer: Answer) -> NDArray[np.float64]:
+        """Returns sums over boxes of scores, and of classes and corners weighed by them.
+
+        The order of boxes whose scores are all but equal is noise, and no part of it.
+        """
+        boxes, labels, scores = self._parts(answer)
+        items = np.column_stack([np.ones(len(scores.values)), 1 + labels.values, boxes.values])
+        found = np.zeros((len(boxes), items.shape[1]))
+        np.add.at(found, boxes.rows, items * scores.values[:, None].astype(np.float64))
+        return found
+
     def held_at(self, cell: CellEvidence, ious: Sequence[float]) -> Mapping[str, Column]:
         """Returns ``matches`` and ``objects`` of a pass at other IoU thresholds, ascending.
 
