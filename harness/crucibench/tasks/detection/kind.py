@@ -114,7 +114,7 @@ class Detection(TaskKind):
             title="Scores", kind="reliability", scenario="clean", table="scores",
             x="mean_score", y="right",
             note="The share of right detections by score, at an IoU of 0.5, in 15 bins of one "
-            "width; bars are Wilson intervals, as if detections were independent.",
+            "width; bars are Wilson intervals, as if detections, its samples, were independent.",
         ),
         Section(
             title="Errors", kind="bars", scenario="clean", table="errors", x="error",
@@ -247,6 +247,8 @@ class Detection(TaskKind):
                 for row in rows if row.metric == "detection-ap-class"
             ]
         )  # fmt: skip
+        if not (len(table) and table["reason"].any()):
+            table = table.drop(columns="reason", errors="ignore")
         names = {f"detection-{kind}": kind.replace("-", " ") for kind in ("missed", *KINDS)}
         errors = pd.DataFrame(
             [
