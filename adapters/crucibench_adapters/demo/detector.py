@@ -41,6 +41,7 @@ class Detector(nn.Module):
             _block(48, 48, 1),
         )  # fmt: skip
         self.head = nn.Conv2d(48, len(CLASSES) + 4, 1)
+        assert self.head.bias is not None
         nn.init.constant_(self.head.bias[: len(CLASSES)], -4.0)
 
     def maps(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,7 +75,8 @@ def drawn(rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[list[float]
     name = str(rng.choice(list(BACKGROUNDS)))
     ground = BACKGROUNDS[name] + rng.integers(-25, 26, 3)
     picture = Image.new("RGB", (4 * SIDE, 4 * SIDE), tuple(int(one) for one in ground))
-    draw, objects = ImageDraw.Draw(picture), []
+    draw = ImageDraw.Draw(picture)
+    objects: list[list[float]] = []
     taken = np.zeros((SIDE, SIDE), dtype=bool)
     for _ in range(int(rng.integers(0, 5))):
         size = int(rng.integers(9, 25))

@@ -21,7 +21,7 @@ from crucibench.contracts.task import (
     TaskKind,
     require_finite,
 )
-from crucibench.tasks.detection.matching import KINDS, match
+from crucibench.tasks.detection.matching import KINDS, found_objects, match
 from crucibench.tasks.detection.moving import moved
 from crucibench.tasks.detection.precision import (
     RECALLS,
@@ -195,11 +195,16 @@ class Detection(TaskKind):
 
         The pass has its boxes, and the samples theirs: it is none of a pack.
         """
-        records = cell.records.aligned(cell.samples.ids)
-        boxes, found = records.lists("boxes"), records.lists("prediction")
-        labels, scores = (Lists(found.offsets, found.values[:, at]) for at in (0, 1))
-        held = match(boxes, labels, scores, cell.samples.targets, np.array(ious))
+        held = match(*_stored(cell), cell.samples.targets, np.array(ious))
         return {"id": list(cell.samples.ids), **held._asdict()}
+
+    def found(self, cell: CellEvidence) -> Mapping[str, Column]:
+        """Returns ``found`` of a pass with its boxes: of each object the share of IoU thresholds.
+
+        In the order of the objects, NaN for one that does not count.
+        """
+        found = found_objects(*_stored(cell), cell.samples.targets)
+        return {"id": list(cell.samples.ids), "found": found}
 
     def packed(self, targets: Lists) -> Lists:
         """Returns class, area and flag of each object, of what is packed already as well."""
@@ -270,6 +275,13 @@ class Detection(TaskKind):
         point = np.full(len(view), "", dtype=object)
         unknown = np.full(len(view), np.nan)
         return OutcomeView(view.ids, point, view.matches.lengths, found_share(view), unknown)
+
+
+def _stored(cell: CellEvidence) -> tuple[Lists, Lists, Lists]:
+    records = cell.records.aligned(cell.samples.ids)
+    found = records.lists("prediction")
+    labels, scores = (Lists(found.offsets, found.values[:, at]) for at in (0, 1))
+    return records.lists("boxes"), labels, scores
 
 
 def _score_table(view: DetectionView) -> pd.DataFrame:

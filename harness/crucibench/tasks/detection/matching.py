@@ -118,12 +118,46 @@ def overlaps(boxes: Floats, truth: Floats) -> Floats:
     return shares
 
 
+def found_objects(boxes: Lists, labels: Lists, scores: Lists, targets: Lists) -> Lists:
+    """Returns at which share of the thresholds each object is found, (m,); NaN where none counts.
+
+    Args:
+        boxes: as of `match`.
+        labels: likewise.
+        scores: likewise.
+        targets: likewise.
+    """
+    shares = np.full(len(targets.values), np.nan)
+    for row in range(len(boxes)):
+        here = slice(boxes.offsets[row], boxes.offsets[row + 1])
+        there = slice(targets.offsets[row], targets.offsets[row + 1])
+        truth = targets.values[there]
+        ignored, crowd = _left_out(truth), truth[:, 6] == CROWD
+        counts = ~ignored[0]
+        shares[there] = np.where(counts, 0.0, np.nan)
+        if not len(truth) or here.start == here.stop:
+            continue
+        own = labels.values[here].astype(np.int64)
+        order = _counted(own, scores.values[here].astype(np.float64))
+        iou = overlaps(boxes.values[here][order].astype(np.float64), truth)
+        held = np.zeros((2, len(AREAS), len(THRESHOLDS), len(order)), dtype=np.bool_)
+        same = own[order][:, None] == truth[:, 4]
+        free = _take(np.where(same, iou, 0.0), ignored, crowd, (held[0], held[1]), THRESHOLDS)
+        shares[there][counts] = (~free[0]).mean(axis=0)[counts]
+    return Lists(targets.offsets, shares)
+
+
+def _counted(labels: NDArray[np.int64], scores: Floats) -> NDArray[np.int64]:
+    """Returns which detections count, of each class the highest score first."""
+    order = np.lexsort((-scores, labels))  # stable: equal scores keep their order
+    first = np.searchsorted(labels[order], labels[order])
+    return np.asarray(order[np.arange(len(order)) - first < MOST])
+
+
 def _image(
     boxes: Floats, labels: NDArray[np.int64], scores: Floats, truth: Floats, thresholds: Floats
 ) -> Floats:
-    order = np.lexsort((-scores, labels))  # stable: equal scores keep their order
-    first = np.searchsorted(labels[order], labels[order])
-    order = order[np.arange(len(order)) - first < MOST]
+    order = _counted(labels, scores)
     boxes, labels, scores = boxes[order], labels[order], scores[order]
     iou = overlaps(boxes, truth)
     same = labels[:, None] == truth[:, 4]
@@ -140,8 +174,8 @@ def _image(
 
 def _take(
     iou: Floats, ignored: Flags, crowd: Flags, held: tuple[Flags, Flags], thresholds: Floats
-) -> None:
-    """Lets detections, of each class the highest score first, take objects.
+) -> Flags:
+    """Lets detections, of each class the highest score first, take objects; returns which are left.
 
     Args:
         iou: of detections and objects, (d, g); 0 where their classes differ.
@@ -164,6 +198,7 @@ def _take(
         left[..., row] = np.where(taken, spared, left[..., row])
         right[..., row] = taken & ~spared
         free[area, place, chosen] &= ~taken
+    return free
 
 
 def _kinds(iou: Floats, same: Flags, right: Flags, left: Flags, half: float) -> NDArray[np.int64]:
