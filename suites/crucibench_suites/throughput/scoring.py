@@ -134,7 +134,8 @@ def by_objects(queries: Queries, targets: Lists, pool: int) -> list[Number]:
         chosen = bucket == at
         if chosen.any() and len(set(queries.rounds[chosen].tolist())) == len(queries.counts):
             low, high = int(objects[chosen].min()), int(objects[chosen].max())
-            name = f"{low} objects" if low == high else f"{low} to {high} objects"
+            name = f"{low} to {high}" if low < high else str(low)
+            name += " object" if high == 1 and low == high else " objects"
             parts = (getattr(queries, one)[chosen] for one in
                      ("rounds", "begun", "seconds", "waited", "device"))  # fmt: skip
             found += [

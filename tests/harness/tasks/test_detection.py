@@ -32,6 +32,8 @@ from crucibench.tasks.detection.precision import (
 )
 from crucibench.util.coco import read_annotations, read_results
 from crucibench.util.errors import InputError
+from crucibench_suites.throughput.records import Queries
+from crucibench_suites.throughput.scoring import by_objects
 
 
 def found(*boxes: list[float]) -> tuple[Lists, Lists, Lists]:
@@ -442,20 +444,37 @@ def test_time_is_told_by_the_number_of_objects_and_without_post_processing(
         ]
     known = {**GOOD, "images": images, "annotations": objects}
     (tmp_path / "a.json").write_text(json.dumps(known))
+    (tmp_path / "whole.py").write_text(FUNCTION)
     run = cb.run(
-        models={"m": "torch:models.py:slow"}, data="coco:a.json?images=.", suites=["throughput"],
-        out=tmp_path / "out", settings={
-            "throughput.scenarios": ["single-stream", "end-to-end"], "throughput.seconds": 1.5,
+        models={"m": "torch:models.py:slow", "whole": "python:whole.py:bright?sizes=own"},
+        data="coco:a.json?images=.", suites=["throughput"], out=tmp_path / "out", settings={
+            "throughput.scenarios": ["single-stream", "end-to-end"], "throughput.seconds": 0.4,
             "throughput.rounds": 2,
         },
     )  # fmt: skip
-    rows = run.metrics()
-    p50 = rows[rows["metric"] == "latency-p50"].set_index(["scenario", "point", "group"])["value"]
-    few, some, many = (p50["single-stream", "", f"{count} objects"] for count in (1, 3, 5))
-    assert 2 <= few < some < many
-    assert many > 2 * few
-    ends = [p50["end-to-end", f"from={start},batch=1", ""] for start in ("sample", "sample-to-raw")]
-    assert 0.3 * ends[0] < ends[1] < 0.8 * ends[0]
+    rows = run.metrics().set_index(["model", "scenario", "point", "metric", "group"])
+    assert {"1 object", "3 objects", "5 objects"} <= {row[4] for row in rows.index}
+    raw = "from=sample-to-raw,batch=1"
+    assert rows.loc[("m", "end-to-end", raw, "prepared-ratio", ""), "value"] < 1
+    told = rows.loc[("whole", "end-to-end", raw, "latency-p50", "")]
+    assert np.isnan(told["value"])
+    assert "its post-processing is a part of it" in told["reason"]
+
+
+def test_latencies_by_number_of_objects_are_those_of_the_images_asked_in_turn() -> None:
+    counts = np.array([1, 2, 2, 7, 9])
+    targets = Lists.of(counts, np.zeros((counts.sum(), 7)))
+    # Two rounds of queries, each from the first of 8 images on: the set, and part of it again.
+    sizes = [120, 170]
+    places = np.concatenate([np.arange(size) % 8 % 5 for size in sizes])
+    seconds = 0.001 * counts[places] + 1e-5 * np.arange(290)
+    queries = Queries(np.repeat([0, 1], sizes), np.arange(290.0), seconds, *np.zeros((2, 290)))
+    found = {one.group: one.form for one in by_objects(queries, targets, 8)}
+    assert list(found) == ["1 to 2 objects", "7 to 9 objects"]
+    for group, form in found.items():
+        low, high = (int(one) for one in group.removesuffix(" objects").split(" to "))
+        here = (counts[places] >= low) & (counts[places] <= high)
+        assert form.of_rows(np.ones((1, 2)))[0] == pytest.approx(1000 * np.median(seconds[here]))
 
 
 def test_results_are_not_kept_where_categories_have_other_ids(tmp_path: Path) -> None:
