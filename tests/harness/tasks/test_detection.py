@@ -474,7 +474,9 @@ def test_latencies_by_number_of_objects_are_those_of_the_images_asked_in_turn() 
     for group, form in found.items():
         low, high = (int(one) for one in group.removesuffix(" objects").split(" to "))
         here = (counts[places] >= low) & (counts[places] <= high)
-        assert form.of_rows(np.ones((1, 2)))[0] == pytest.approx(1000 * np.median(seconds[here]))
+        assert form.of_rows(np.ones((1, 2)))[0] == pytest.approx(
+            1000 * np.quantile(seconds[here], 0.5), rel=0.02
+        )
 
 
 def test_results_are_not_kept_where_categories_have_other_ids(tmp_path: Path) -> None:
