@@ -294,14 +294,17 @@ def _claim(
     ahead = gain > 0
     if (lower if ahead else -upper) <= 0:
         return None
-    moved = difference.moved and (len(difference.moved.gained), len(difference.moved.lost))
+    moved = None
+    if difference.moved is not None:
+        gained, lost = len(difference.moved.gained), len(difference.moved.lost)
+        moved = (gained, lost) if ahead else (lost, gained)
     return Claim(
         data=data, place=_place(difference),
         better=second if ahead else first, worse=first if ahead else second,
         values=(new, old) if ahead else (old, new), by=abs(gain),
         lower=lower if ahead else -upper, upper=upper if ahead else -lower,
         p=difference.p, p_adjusted=p_adjusted, n=difference.n, method=difference.method,
-        moved=moved if ahead or moved is None else moved[::-1],
+        moved=moved,
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def _by_image(
 ) -> _Counts:
     """Returns the shares' sum and the objects of each image, (n,) each."""
     rows = images[chosen]
-    hits = np.bincount(rows, weights=shares[chosen], minlength=n)
+    hits = np.bincount(rows, weights=shares[chosen], minlength=n).astype(np.float64)
     return hits, np.bincount(rows, minlength=n).astype(np.float64)
 
 

@@ -196,7 +196,7 @@ class Detection(TaskKind):
         The pass has its boxes, and the samples theirs: it is none of a pack.
         """
         held = match(*_stored(cell), cell.samples.targets, np.array(ious))
-        return {"id": list(cell.samples.ids), **held._asdict()}
+        return {"id": cell.samples.ids, **held._asdict()}
 
     def found(self, cell: CellEvidence) -> Mapping[str, Column]:
         """Returns ``found`` of a pass with its boxes: of each object the share of IoU thresholds.
@@ -204,7 +204,7 @@ class Detection(TaskKind):
         In the order of the objects, NaN for one that does not count.
         """
         found = found_objects(*_stored(cell), cell.samples.targets)
-        return {"id": list(cell.samples.ids), "found": found}
+        return {"id": cell.samples.ids, "found": found}
 
     def packed(self, targets: Lists) -> Lists:
         """Returns class, area and flag of each object, of what is packed already as well."""
