@@ -19,7 +19,7 @@ from crucibench.contracts.uri import parse_uri
 from crucibench.data.evalset import open_data
 from crucibench.registry import adapters, sources
 from crucibench.spec.check import parse_spec
-from crucibench.tasks.detection.precision import DetectionView, found_share
+from crucibench.tasks.detection.precision import DetectionView
 from crucibench.testing import check_adapter
 
 DEMO = Path(crucibench_adapters.__file__).parent / "demo"
@@ -120,7 +120,7 @@ def test_a_model_keeps_the_contract_and_its_accuracy(data: dict[str, EvalSet], n
     if isinstance(samples.targets, Lists):
         held = evalset.task.definition.judged(answer, samples.targets, adapter.score_kind)
         view = DetectionView(samples.ids, evalset.task.classes, held["matches"], held["objects"])
-        assert np.mean(found_share(view)) >= AT_LEAST[name]
+        assert np.mean(view.shares) >= AT_LEAST[name]
         return
     assert answer.scores is not None
     assert np.mean(answer.scores.argmax(axis=1) == samples.targets) >= AT_LEAST[name]

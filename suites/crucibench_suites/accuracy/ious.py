@@ -56,7 +56,6 @@ class OtherIous(Derived):
         from crucibench.tasks.detection.precision import (
             DetectionView,
             average_precision,
-            found_share,
         )
 
         ids = evidence.own.samples.ids
@@ -68,7 +67,7 @@ class OtherIous(Derived):
 
         def made(at: Sequence[int] | None) -> RowMetric:
             statistic = average_precision(view, thresholds=at)
-            return resampled(statistic, "corrected", found_share(view))
+            return resampled(statistic, "corrected", view.shares)
 
         reason = view.undefined("all")
         each = [(_point(iou), [at]) for at, iou in enumerate(self.ious)]

@@ -27,7 +27,6 @@ from crucibench.tasks.detection.precision import (
     DetectionView,
     average_precision,
     average_recall,
-    found_share,
     precision_by_recall,
 )
 from crucibench.util.coco import read_annotations, read_results
@@ -262,7 +261,7 @@ def found_shares(run: Run) -> dict[str, float]:
     (cell,) = (key for key, one in run.cells.items() if one.scenario == "test")
     clean = run.cell_records(cell)
     view = DetectionView(clean.ids, ("cat", "dog"), clean.lists("matches"), clean.lists("objects"))
-    return dict(zip(clean.ids, found_share(view), strict=True))
+    return dict(zip(clean.ids, view.shares, strict=True))
 
 
 def only_run(folder: Path) -> Path:

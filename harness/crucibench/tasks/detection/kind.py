@@ -27,7 +27,6 @@ from crucibench.tasks.detection.precision import (
     RECALLS,
     DetectionView,
     calibration_bins,
-    found_share,
     precision_by_recall,
 )
 from crucibench.util.draws import Draws
@@ -230,13 +229,13 @@ class Detection(TaskKind):
 
     def quality(self, view: DetectionView) -> NDArray[np.float64]:
         """Returns the share of each image's objects that is found: AP is no mean over images."""
-        return found_share(view)
+        return view.shares
 
     def by_sample(
         self, view: DetectionView
     ) -> Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
         """Returns the share of objects found, of images that have some."""
-        return [(found_share(view), view.counts[0].any(axis=0))]
+        return [(view.shares, view.counts[0].any(axis=0))]
 
     def tables(
         self, view: DetectionView, rows: Sequence[Row], level: float
@@ -274,7 +273,7 @@ class Detection(TaskKind):
         """Returns the share found as the score; an image is neither right nor wrong."""
         point = np.full(len(view), "", dtype=object)
         unknown = np.full(len(view), np.nan)
-        return OutcomeView(view.ids, point, view.matches.lengths, found_share(view), unknown)
+        return OutcomeView(view.ids, point, view.matches.lengths, view.shares, unknown)
 
 
 def _stored(cell: CellEvidence) -> tuple[Lists, Lists, Lists]:

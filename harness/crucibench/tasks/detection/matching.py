@@ -71,7 +71,7 @@ def match(
         targets: (m, 7), as `crucibench.tasks.detection.kind.Detection` stores them.
         thresholds: of IoU, ascending, at most 52; kinds of errors are those at the first.
     """
-    found, counts = [], []
+    found = []
     for row in range(len(boxes)):
         here = slice(boxes.offsets[row], boxes.offsets[row + 1])
         truth = targets.values[targets.offsets[row] : targets.offsets[row + 1]]
@@ -81,18 +81,19 @@ def match(
                 scores.values[here].astype(np.float64), truth, thresholds,
             )
         )  # fmt: skip
-        counts.append(_objects(truth))
-    return Matches(_stacked(found, 3 + 2 * len(AREAS)), _stacked(counts, 1 + len(AREAS)))
+    whole = np.concatenate([np.zeros((0, 3 + 2 * len(AREAS))), *found])
+    return Matches(Lists.of([len(part) for part in found], whole), _objects(targets))
 
 
-def _stacked(parts: list[Floats], width: int) -> Lists:
-    return Lists.of([len(part) for part in parts], np.concatenate([np.zeros((0, width)), *parts]))
-
-
-def _objects(truth: Floats) -> Floats:
-    classes, place = np.unique(truth[:, 4], return_inverse=True)
-    of_class = (place[:, None] == np.arange(len(classes))).astype(np.float64)
-    return np.column_stack([classes, ((~_left_out(truth)).astype(np.float64) @ of_class).T])
+def _objects(targets: Lists) -> Lists:
+    """Returns the objects that count by class and area, a list of classes an image."""
+    labels = targets.values[:, 4].astype(np.int64)
+    count = int(labels.max(initial=-1)) + 1
+    pairs, place = np.unique(targets.rows * count + labels, return_inverse=True)
+    sums = [np.bincount(place, weights=counts, minlength=len(pairs))
+            for counts in ~_left_out(targets.values)]  # fmt: skip
+    lengths = np.bincount(pairs // max(count, 1), minlength=len(targets))
+    return Lists.of(lengths, np.column_stack([pairs % max(count, 1), *sums]).astype(np.float64))
 
 
 def _left_out(truth: Floats) -> Flags:
@@ -110,9 +111,10 @@ def overlaps(boxes: Floats, truth: Floats) -> Floats:
     corner = truth[:, :2] + truth[:, 2:4]
     low = np.maximum(boxes[:, None, :2], truth[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], corner[None])
-    both = np.prod(np.clip(high - low, 0.0, None), axis=2)
-    own = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None]
-    whole = own + np.prod(truth[:, 2:4], axis=1) - both
+    sides = np.maximum(high - low, 0.0)
+    both = sides[..., 0] * sides[..., 1]
+    own = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))[:, None]
+    whole = own + truth[:, 2] * truth[:, 3] - both
     union = np.where(truth[:, 6] == CROWD, own, whole)
     shares: Floats = np.divide(both, union, out=np.zeros_like(both), where=both > 0)
     return shares
@@ -187,7 +189,7 @@ def _take(
     right, left = held
     free = np.ones((len(AREAS), len(thresholds), len(crowd)), dtype=np.bool_)
     needed = np.minimum(thresholds, 1 - 1e-10)[None, :, None]
-    area, place = np.ogrid[: len(AREAS), : len(thresholds)]
+    area, place = np.arange(len(AREAS))[:, None], np.arange(len(thresholds))
     # An object that counts goes before one that does not.
     before, last = np.where(ignored, 0.0, 2.0)[:, None], len(crowd) - 1
     for row in np.flatnonzero(iou.max(axis=1) >= needed[0, 0]).tolist():

@@ -19,7 +19,6 @@ from crucibench.tasks.detection.precision import (
     average_recall,
     calibration_bins,
     errors_by_object,
-    found_share,
 )
 
 _COCO = "Lin et al., Microsoft COCO, ECCV 2014; pycocotools"
@@ -40,7 +39,7 @@ def _metric(
     bias: Bias = "corrected",
 ) -> Metric:
     def form(view: DetectionView, *group: str) -> RowMetric:
-        better = None if by_class else found_share(view)
+        better = None if by_class else view.shares
         return resampled(statistic(view, *group), bias, better)
 
     return Metric(
@@ -150,7 +149,7 @@ AR_1, AR_10, AR_100 = (_recall(most) for most in (1, 10, 100))
 
 def _found(view: DetectionView) -> RowMetric:
     there = view.counts[0].any(axis=0).astype(np.float64)
-    shares = found_share(view) * there
+    shares = view.shares * there
     return RowMetric(
         Statistic(
             n=len(view), compute=lambda weights: weights @ shares / (weights @ there),

@@ -78,6 +78,15 @@ class DetectionView:
         return found
 
     @cached_property
+    def shares(self) -> Floats:
+        """The share of each image's objects that is found, over thresholds; 1 without any."""
+        bits = self.matches.values[:, 3].astype(np.int64)
+        hits = sum((bits >> at) & 1 for at in range(self.thresholds))
+        found = np.bincount(self.matches.rows, weights=hits, minlength=len(self)) / self.thresholds
+        objects = self.counts[0].sum(axis=0)
+        return np.divide(found, objects, out=np.ones(len(self)), where=objects > 0)
+
+    @cached_property
     def by_class(self) -> tuple[_Class, ...]:
         """The detections of each class."""
         values, images = self.matches.values, self.matches.rows
@@ -282,13 +291,3 @@ def calibration_bins(view: DetectionView) -> tuple[Floats, Floats, Floats]:
         for weights in (np.ones(len(scores)), scores, right)
     )
     return tuple(found)  # type: ignore[return-value]
-
-
-def found_share(view: DetectionView) -> Floats:
-    """Returns the share of each image's objects that is found, over thresholds; 1 without any."""
-    bits = view.matches.values[:, 3].astype(np.int64)
-    hits = sum((bits >> at) & 1 for at in range(view.thresholds))
-    found = np.bincount(view.matches.rows, weights=hits, minlength=len(view)) / view.thresholds
-    objects = view.counts[0].sum(axis=0)
-    shares: Floats = np.divide(found, objects, out=np.ones(len(view)), where=objects > 0)
-    return shares
