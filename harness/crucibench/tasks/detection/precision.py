@@ -84,7 +84,8 @@ class DetectionView:
         hits = sum((bits >> at) & 1 for at in range(self.thresholds))
         found = np.bincount(self.matches.rows, weights=hits, minlength=len(self)) / self.thresholds
         objects = self.counts[0].sum(axis=0)
-        return np.divide(found, objects, out=np.ones(len(self)), where=objects > 0)
+        whole: Floats = np.divide(found, objects, out=np.ones(len(self)), where=objects > 0)
+        return whole
 
     @cached_property
     def by_class(self) -> tuple[_Class, ...]:
