@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import Derived, Need
 from crucibench.contracts.statistic import Number, RowMetric
 from crucibench.stats import difference, weighted_ratio
+from crucibench.util.untrusted.json_text import parse_json
 
 if TYPE_CHECKING:
     from crucibench.tasks.detection.kind import Detection
@@ -60,7 +60,7 @@ class ObjectGroups(Derived):
         for column in self.parameters["columns"]:
             if column not in samples.groups:
                 continue  # a pack without groups
-            told = [json.loads(text) for text in samples.groups[column]]
+            told = [parse_json(text, column) for text in samples.groups[column]]
             values = np.array([one for image in told for one in image], dtype=object)
             known = np.array([one is not None for one in values], dtype=np.bool_)
             known &= ~np.isnan(found.values)
