@@ -84,6 +84,10 @@ class AccuracySuite(Suite):
         "How often the model is right on clean data, by class and by confidence, and whether its "
         "probabilities can be believed."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "accuracy": ("clean/*",),
+        "calibration": ("clean/*ece*", "clean/log-loss", "clean/brier*"),
+    }
     headline: ClassVar[tuple[str, ...]] = (
         "clean/top-1",
         "clean/balanced-accuracy",

@@ -81,6 +81,10 @@ class ExplainSuite(Suite):
         "Whether attributions say what a model's answers rest on: by deletion and insertion in "
         "their order and at random, under shuffled weights and noise, and how much rests on colour."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "explanations": ("*",),
+        "shortcuts": ("*colour*",),
+    }
     headline: ClassVar[tuple[str, ...]] = (
         "integrated-gradients/deletion-gain",
         "integrated-gradients/colour-share",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from crucibench.contracts.capability import Capability
@@ -41,6 +41,7 @@ class LeakSuite(Suite):
         "Which test samples are near-duplicates and what each number is without them, which labels "
         "are doubtful and what they leave open, and how well membership is inferred from the loss."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {"membership": ("membership/*",)}
     headline: ClassVar[tuple[str, ...]] = (
         "near-duplicates[train]/near-duplicate-share",
         "membership/membership-tpr-at-fpr-1e-2",

@@ -73,6 +73,10 @@ class PoisonSuite(Suite):
         "How often triggers that the settings give steer a model to their class, and how much "
         "accuracy trainings on flipped labels lose."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "triggers": ("*trigger*",),
+        "poisoned-data": ("*flip*",),
+    }
     headline: ClassVar[tuple[str, ...]] = ("flipped-labels/flip-sensitivity",)
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
