@@ -85,7 +85,7 @@ class AccuracySuite(Suite):
         "probabilities can be believed."
     )
     risks: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "accuracy": ("clean/*",),
+        "accuracy": ("clean/*", "other-ious/*"),
         "calibration": ("clean/*ece*", "clean/log-loss", "clean/brier*"),
     }
     headline: ClassVar[tuple[str, ...]] = (
