@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crucibench.contracts.metric import MetricInfo
-from crucibench_suites.adversarial.protocol import PROTOCOLS
+from crucibench_suites.adversarial.protocol import BALLS, PROTOCOLS
 
 _UPPER = "It is an upper bound: a stronger attack may find more."
 
@@ -69,7 +69,7 @@ DISTANCES = {
         "attack that minimises distance ran.",
         lower=0.0,
     )
-    for norm in ("linf", "l2", "words")
+    for norm in (*BALLS, "words")
 }
 
 AFTER = {

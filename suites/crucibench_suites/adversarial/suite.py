@@ -29,7 +29,7 @@ from crucibench_suites.adversarial.metrics import (
     TABLE_METRICS,
 )
 from crucibench_suites.adversarial.named import NamedAttack
-from crucibench_suites.adversarial.protocol import PROTOCOLS
+from crucibench_suites.adversarial.protocol import BALLS, PROTOCOLS
 from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
@@ -47,10 +47,14 @@ from crucibench_suites.adversarial.worst_case import WorstCase
 
 _BUNDLED: dict[str, dict[ImageNorm, tuple[float, ...]]] = {
     # 8 x 8 pixels of 17 grey levels: a change that people don't see is larger than of a photo.
-    "sklearn:digits": {"linf": (0.05, 0.1, 0.15, 0.2, 0.3), "l2": (0.25, 0.5, 0.75, 1.0, 1.5)},
+    "sklearn:digits": {
+        "linf": (0.05, 0.1, 0.15, 0.2, 0.3),
+        "l2": (0.25, 0.5, 0.75, 1.0, 1.5),
+        "l1": (0.5, 1.0, 1.5, 2.0, 3.0),
+    },
 }
-_SMALL: dict[ImageNorm, tuple[float, ...]] = {"linf": (8 / 255,), "l2": (0.5,)}
-_LARGE: dict[ImageNorm, tuple[float, ...]] = {"linf": (4 / 255,), "l2": (3.0,)}
+_SMALL: dict[ImageNorm, tuple[float, ...]] = {"linf": (8 / 255,), "l2": (0.5,), "l1": (12.0,)}
+_LARGE: dict[ImageNorm, tuple[float, ...]] = {"linf": (4 / 255,), "l2": (3.0,), "l1": (255.0,)}
 _LARGE_SIDE = 64
 
 _LIMITS: dict[Preset, int | None] = {"quick": 200, "standard": 1000, "full": None}
@@ -67,7 +71,7 @@ _NAMES = tuple(
         *(protocol.name for protocol in PROTOCOLS.values()),
         *(*get_args(BlackBoxAttack), "surrogate", *sorted(PLANNED), "worst-case"),
     )
-    for norm in ("linf", "l2")
+    for norm in BALLS
 )
 
 
@@ -189,7 +193,7 @@ def _of_images(
     found: list[Scenario] = []
     for norm in config.norm:
         eps = config.eps or _default_eps(request, norm)
-        threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
+        threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget(norm))
         cells: list[AutoAttack | OneAttack] = [
             SCENARIOS[key].of(suite, threat, limit, config.precision)
         ]

@@ -1,4 +1,4 @@
-"""Momentum iterative fast gradient method (Dong et al. 2018), for Linf and L2.
+"""Momentum iterative fast gradient method (Dong et al. 2018), for Linf, L2 and L1.
 
 Its steps add up gradients of one size, which makes examples that other models fall for, too: it
 goes on to the last step, whether the model it follows is wrong by then or not.
@@ -30,7 +30,7 @@ def momentum(oracle: ModuleOracle, points: ImagePoints, *, steps: int) -> Found:
         _, _, gradient = oracle.gradient(x, lambda logits: losses.log_odds(logits, points.y))
         scale = by_sample(gradient.flatten(1).abs().mean(1)) + 1e-30
         total = _DECAY * total + gradient / scale
-        direction = total.sign() if points.norm == "linf" else unit(total, "l2")
+        direction = total.sign() if points.norm == "linf" else unit(total, points.norm)
         x = region.inside(x + size * direction)
     found, everyone = Found(points), torch.arange(len(points), device=x.device)
     found.put(everyone, x)
