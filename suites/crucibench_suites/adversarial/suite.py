@@ -43,7 +43,7 @@ from crucibench_suites.adversarial.text.planning import NAMES as TEXT_NAMES
 from crucibench_suites.adversarial.text.planning import text_scenarios
 from crucibench_suites.adversarial.threat import ImageNorm, ThreatModel
 from crucibench_suites.adversarial.transfer import Transfer
-from crucibench_suites.adversarial.worst_case import WorstCase
+from crucibench_suites.adversarial.worst_case import AcrossNorms, WorstCase
 
 _BUNDLED: dict[str, dict[ImageNorm, tuple[float, ...]]] = {
     # 8 x 8 pixels of 17 grey levels: a change that people don't see is larger than of a photo.
@@ -191,6 +191,7 @@ def _of_images(
     registered = config.registered("image")
     unseen = [one.name for one in registered if one.access != "white-box"]
     found: list[Scenario] = []
+    parts: list[WorstCase] = []
     for norm in config.norm:
         eps = config.eps or _default_eps(request, norm)
         threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget(norm))
@@ -230,13 +231,17 @@ def _of_images(
         found += cells
         # What the model can't be asked is skipped, with its reason, and joined with nothing.
         able = [cell for cell in cells if cell.requires <= request.model.capabilities]
+        if able:
+            parts.append(WorstCase.of(suite, able))
         if len(able) > 1:
-            found.append(WorstCase.of(suite, able))
+            found.append(parts[-1])
         if config.floor and able:
             found.append(Floor.of(suite, able))
         others = [name for name in request.models if name != request.model.name]
         if config.save_adversarials and others:
             found.append(Transfer.of(suite, cells[0], others))
+    if len(parts) > 1:
+        found.append(AcrossNorms.of(suite, parts))
     return found
 
 
@@ -244,6 +249,8 @@ def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> 
     """Returns the scenarios of a table, with one that records what its columns hold."""
     assert config.constraints is not None
     config.constraints.check(request.data.features)
+    if "l1" in config.norm:
+        raise InputError("adversarial.norm: tables are attacked in linf and l2, not in l1")
     role = "train" if "train" in request.data.counts else "test"
     spread = columns_scenario(suite, role)
     found: list[Scenario] = [spread]

@@ -36,6 +36,9 @@ from crucibench_suites.adversarial.attacks.model import (
 )
 
 MOMENTUM = 0.75
+_FEW = 20
+"""Steps in L1, below which all are within the radius."""
+
 RHO = 0.75
 
 
@@ -120,16 +123,19 @@ def _climb(
     if points.norm != "l1":
         _Ascent(oracle, points, loss, begin, eot=eot, target=target).run(steps, rows, found)
         return
-    everyone, wide = torch.arange(len(points), device=rows.device), -(-3 * steps // 10)
-    for times in (3, 2):
+    everyone = torch.arange(len(points), device=rows.device)
+    wide = -(-3 * steps // 10) if steps >= _FEW else 0
+    for times in (3, 2) if wide else ():
         larger = replace(points, eps=times * points.eps)
         aside = Found(larger)
         run = _SparseAscent(oracle, larger, loss, begin, eot=eot, target=target)
         run.run(wide, everyone, aside, leave=False)
         begin = aside.reached
         found.cost(rows, forwards=eot * (wide + 1), backwards=eot * wide)
+    if not wide:
+        begin = points.x  # which few steps leave along the steepest pixels
     run = _SparseAscent(oracle, points, loss, begin, eot=eot, target=target)
-    run.run(max(steps - 2 * wide, 1), rows, found)
+    run.run(steps - 2 * wide, rows, found)
 
 
 def _starts(

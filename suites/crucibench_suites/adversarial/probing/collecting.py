@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -432,10 +432,9 @@ def probe_deeply(
     late["late_expected"][rows], late["late_seen"][rows], columns["late_abstains"][rows] = _late(
         counted, oracle.draws, mine, longer.reached, rows
     )
-    radius = mine.x[0].numel() ** (1 / ORDERS[mine.norm])  # of the whole box
-    everywhere = ImagePoints(
-        x=mine.x, y=mine.y, eps=torch.full_like(mine.eps, radius), ids=mine.ids, norm=mine.norm
-    )
+    ball: Norm = "linf" if mine.norm == "linf" else "l2"
+    radius = mine.x[0].numel() ** (1 / ORDERS[ball])  # of the whole box
+    everywhere = replace(mine, eps=torch.full_like(mine.eps, radius), norm=ball)
     unbounded = apgd(
         oracle, everywhere, losses.log_odds, steps=UNBOUNDED_STEPS, name="probe/unbounded",
         start=mine.x,
