@@ -75,7 +75,7 @@ def theirs(
     """Returns pyautoattack's robust accuracy."""
     from pyautoattack import AutoAttack as Peer  # type: ignore[import-not-found]
 
-    name = {"linf": "Linf", "l2": "L2"}[norm]
+    name = {"linf": "Linf", "l2": "L2", "l1": "L1"}[norm]
     device = next(model.parameters()).device
     if protocol is STANDARD:
         peer = Peer(model, norm=name, eps=eps, version="standard", seed=seed, device=device)
@@ -106,11 +106,11 @@ def model_of(name: str, device: str) -> nn.Module:
 def compare(case: str, device: str, precision: Precision, seed: int) -> list[object]:
     """Returns one line of the table."""
     name, text, radius, samples, *rest = case.split(":")
-    norm: Norm = "l2" if text == "l2" else "linf"
+    norm: Norm = {"l1": "l1", "l2": "l2"}.get(text, "linf")  # type: ignore[assignment]
     eps, (protocol, scenario) = float(Fraction(radius)), PROTOCOLS[rest[0] if rest else "standard"]
     model = model_of(name, device)
     x, y = images(name, int(samples))
-    threat = ThreatModel(norm=norm, eps=(eps,), **protocol.budget())
+    threat = ThreatModel(norm=norm, eps=(eps,), **protocol.budget(norm))
     attack = scenario.of("adversarial", threat, precision=precision)
     recorded = Recorded(model)
     start = seconds(device)

@@ -147,8 +147,8 @@ def test_square_finds_the_same_one_step_at_a_time(
     model, x, y = linear(10, boxed=True, n=18)
     model = model.double()
     exact_model = torch.nn.Sequential(_Double(), model)  # sums of any batch are the same
-    points = _points(torch.nn.Sequential(_Double(), model), x, y, {"linf": 0.06, "l2": 0.2, "l1": 0.5}[norm],
-                     norm)  # fmt: skip
+    eps = {"linf": 0.06, "l2": 0.2, "l1": 0.5}[norm]
+    points = _points(torch.nn.Sequential(_Double(), model), x, y, eps, norm)
     wide = square(ModuleOracle(exact_model, Draws(0, "t"), 512), points, queries=150)
     monkeypatch.setattr(square_module, "_LARGEST_TABLE", 0)
     narrow = square(ModuleOracle(exact_model, Draws(0, "t"), 1), points, queries=150)
