@@ -16,6 +16,7 @@ from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Interval, Number, OfRows, RowMetric, Share
 from crucibench.stats import share_interval, weighted_mean
+from crucibench_suites.adversarial.abstaining import Abstention
 from crucibench_suites.adversarial.metrics import (
     AFTER,
     AREA,
@@ -238,6 +239,7 @@ class Series:
 
     threat: ThreatModel
     stages: tuple[str, ...]
+    abstention: Abstention | None = None
 
 
 @dataclass(frozen=True)
@@ -283,6 +285,8 @@ def _read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
     samples = evidence.own.samples
     clean = evidence.needs["clean"].records.aligned(samples.ids).array("prediction")
     right = np.asarray(clean == samples.targets, dtype=np.bool_)
+    if series.abstention is not None:
+        right, _ = series.abstention.clean(evidence.needs["clean"], samples.ids, samples.targets)
     n, top = len(samples), len(series.threat.eps)
     level = np.where(right, top, 0).astype(np.int64)
     prediction = np.full(n, -1, dtype=np.int64)

@@ -13,6 +13,7 @@ from crucibench.contracts.suite import Preset, Section, Suite, SuiteConfig, Suit
 from crucibench.contracts.task import Modality, Task
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
+from crucibench_suites.adversarial.abstaining import Abstention
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack
 from crucibench_suites.adversarial.blackbox.scenario import scenarios as black_box
@@ -190,6 +191,9 @@ def _of_images(
     key = config.protocol or _PRESETS[request.preset]
     registered = config.registered("image")
     unseen = [one.name for one in registered if one.access != "white-box"]
+    rules = [Abstention.of(request.model.decision, safe=safe) for safe in (False, True)]
+    if rules[0] is not None:
+        return _of_abstaining(suite, request, config, rules, limit=limit)
     found: list[Scenario] = []
     parts: list[WorstCase] = []
     for norm in config.norm:
@@ -242,6 +246,26 @@ def _of_images(
             found.append(Transfer.of(suite, cells[0], others))
     if len(parts) > 1:
         found.append(AcrossNorms.of(suite, parts))
+    return found
+
+
+def _of_abstaining(
+    suite: str, request: SuiteRequest, config: AdversarialConfig,
+    rules: Sequence[Abstention | None], *, limit: int | None,
+) -> Sequence[Scenario]:  # fmt: skip
+    """Returns the protocol under both definitions of an abstention, by norm."""
+    beside = ("attacks", "blackbox", "surrogate", "supplied", "floor", "save_adversarials")
+    if asked := [name for name in beside if getattr(config, name)]:
+        raise InputError(
+            f"adversarial.{asked[0]}: {request.model.name} declares when it abstains, and only the "
+            "protocol goes by that"
+        )
+    key = config.protocol or _PRESETS[request.preset]
+    found = []
+    for norm in config.norm:
+        eps = config.eps or _default_eps(request, norm)
+        threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget(norm))
+        found += [SCENARIOS[key].of(suite, threat, limit, config.precision, rule) for rule in rules]
     return found
 
 

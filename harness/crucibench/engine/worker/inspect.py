@@ -228,6 +228,19 @@ def _label_decision(settings: DecisionSettings, task: Task) -> Decision:
 
 
 def _decision(entry: ResolvedModel, task: Task) -> Decision:
+    decided, declared = _decided(entry, task), entry.spec.abstains
+    if declared is None:
+        return decided
+    if not task.one_class:
+        raise InputError(f"abstains: {task.kind} has no answer that could be left out")
+    if isinstance(declared, str):
+        if declared not in task.classes:
+            raise InputError(f"abstains: {unknown('class', declared, task.classes)}")
+        return replace(decided, unsure=task.classes.index(declared))
+    return replace(decided, least=float(declared))
+
+
+def _decided(entry: ResolvedModel, task: Task) -> Decision:
     settings = entry.spec.decision
     if settings is None:
         return Decision()
