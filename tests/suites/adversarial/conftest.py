@@ -90,16 +90,18 @@ def _drive(
         geometry={},
         fingerprint=None,
     )
-    said = labels_of(adapter, Batch(tuple(ids), x))
-    columns = {"id": list(ids), "prediction": said.astype(np.int32)}
+    whole = Batch(tuple(ids), x)
+    said, scores = labels_of(adapter, whole), adapter.predict(whole, frozenset({"scores"})).scores
+    columns = {"id": list(ids), "prediction": said.astype(np.int32), "scores": scores}
     clean = CellEvidence(
         cell="pass-test", model=info, role="test", records=Records(to_table(columns)),
         samples=samples,
     )  # fmt: skip
     context = MapContext(adapter, Draws(seed, scenario.stream))
-    whole = Work(Batch(tuple(ids), x), samples, {})
+    everything = Work(whole, samples, {})
     probes = {
-        name: Records(to_table(found)) for name, found in scenario.probe(whole, context).items()
+        name: Records(to_table(found))
+        for name, found in scenario.probe(everything, context).items()
     }
     earlier: dict[str, Records] = {}
     for stage in scenario.stages:
