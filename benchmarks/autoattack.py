@@ -145,8 +145,8 @@ def budgets(rows: Sequence[Sequence[object]], device: str) -> str:
         f"times pyautoattack's speed, or at most {OR_BARE:g} times the bare passes, met in {fast} "
         f"of {len(rows)} cases; at most one sample above its robust accuracy, met in "
         f"{sum(round(one) <= 1 for one in samples)}, above it in "
-        f"{sum(round(one) > 0 for one in samples)}; the MLP at most {MLP_BARE:g} times its bare passes, met in {less} of "
-        f"{len(small)}."
+        f"{sum(round(one) > 0 for one in samples)}; the MLP at most {MLP_BARE:g} times its bare "
+        f"passes, met in {less} of {len(small)}."
     )
 
 

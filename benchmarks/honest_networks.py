@@ -195,7 +195,8 @@ def write(samples: int, rows: list[list[str]]) -> None:
         "False alarms of the audits of attacks among honest networks",
         [
             f"{asked} networks on digits, {samples} samples, `autoattack-quick`, "
-            f"Linf {list(GRID)}. Flagged as suspect or invalid: **{flagged} of {asked}** (none is to be).",
+            f"Linf {list(GRID)}. Flagged as suspect or invalid: **{flagged} of {asked}** "
+            "(none is to be).",
             "",
             *table(("networks", "seeds", "clean %", "flagged", "findings"), rows),
         ],

@@ -277,7 +277,8 @@ def length(x: torch.Tensor, norm: Norm) -> torch.Tensor:
     """Returns the norm of each image, shape (m,)."""
     flat = x.flatten(1)
     if norm == "l2":
-        return flat.norm(dim=1)
+        size: torch.Tensor = flat.norm(dim=1)
+        return size
     return flat.abs().amax(1) if norm == "linf" else flat.abs().sum(1)
 
 

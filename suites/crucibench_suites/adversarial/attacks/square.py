@@ -314,7 +314,7 @@ class _Search:
         return sizes.sum(2, keepdim=True)
 
     def _length(self, values: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.vector_norm(values, ord=self._power, dim=2, keepdim=True)
+        return _sized(values, self._power, (2,))
 
     def _windows(
         self, side: int, places: torch.Tensor
@@ -338,6 +338,12 @@ class _Search:
         return first, second, ~inside.flatten(1)
 
 
+def _sized(values: torch.Tensor, power: int, along: tuple[int, ...]) -> torch.Tensor:
+    """Returns the norm of some axes, which stay."""
+    size: torch.Tensor = torch.linalg.vector_norm(values, ord=power, dim=along, keepdim=True)
+    return size
+
+
 @cache
 def _bump(side: int, power: int) -> torch.Tensor:
     """Returns the paper's eta: two pyramids side by side, one up and one down, of norm 1."""
@@ -346,7 +352,7 @@ def _bump(side: int, power: int) -> torch.Tensor:
     if half:
         made[:half] = _pyramid(half, side, power)
     made[half:] = -_pyramid(side - half, side, power)
-    return made / torch.linalg.vector_norm(made, ord=power)
+    return made / _sized(made, power, (0, 1))
 
 
 def _pyramid(height: int, width: int, power: int) -> torch.Tensor:
@@ -356,4 +362,4 @@ def _pyramid(height: int, width: int, power: int) -> torch.Tensor:
         rows = slice(max(middle - ring, 0), min(middle + ring + 1, height))
         columns = slice(max(across - ring, 0), min(across + ring + 1, width))
         made[rows, columns] += 1.0 / (ring + 1) ** (4 // power)
-    return made / torch.linalg.vector_norm(made, ord=power)
+    return made / _sized(made, power, (0, 1))
