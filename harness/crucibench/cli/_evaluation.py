@@ -22,14 +22,6 @@ from crucibench.store.run import Run
 from crucibench.util.signals import exit_code_of
 
 
-def load_engine() -> None:
-    """Imports the engine, before anything else imports NumPy: workers are forked from it."""
-    from crucibench.engine.executors.zygote import quiet_libraries
-
-    with quiet_libraries():
-        import crucibench.engine.run  # noqa: F401
-
-
 def policy_of(file: Path | None) -> Policy | None:
     """Returns the policy in a file; None without one."""
     return None if file is None else read_policy(file)

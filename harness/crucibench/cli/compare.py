@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +176,7 @@ _EPILOG = "\n\n".join(
     "--all",
     "everything",
     is_flag=True,
-    help="Show every number, of classes and groups too, not the headlines alone.",
+    help="Compare every number, of classes and groups too, not the headlines alone.",
 )
 @click.option("--intersect", is_flag=True, help="Compare the samples that both have.")
 @OUT
@@ -198,13 +199,20 @@ def command(
     :MODEL where one of its models is meant. Differences are candidate minus baseline; p-values are
     corrected for their number (Holm).
     """
-    from crucibench.comparing.runs import compare_runs
+    from crucibench.comparing.runs import compare_runs, headline_places
 
+    whole = everything or bool(metrics) or form not in {"table", "md"}
     done: dict[str, Comparison] = {}
     for name, baseline, candidate, pairs in _asked(references, models, out):
+        # Headline numbers are corrected for one another alone: the others, which may be hundreds,
+        # need not be made to show them.
+        places = {place for run in (baseline, candidate) for place in headline_places(run)}
         done[name] = compare_runs(
-            baseline, candidate, intersect=intersect, models=pairs, metrics=metrics
-        )
+            baseline, candidate, intersect=intersect, models=pairs,
+            metrics=metrics if whole else [escape(place) for place in sorted(places)],
+        )  # fmt: skip
+        if places and not whole and not done[name].differences:
+            done[name] = compare_runs(baseline, candidate, intersect=intersect, models=pairs)
     note = NotePrinter(quiet)
     for name, comparison in done.items():
         prefix = f"{name}: " if len(done) > 1 else ""
@@ -214,7 +222,6 @@ def command(
             warn(f"{prefix}{text}")
     every = [flat(name, one) for name, c in done.items() for one in c.differences]
     rows = [[row[column] for column in FLAT] for row in every]
-    whole = everything or bool(metrics)
     tables = [
         table(name, comparison, every=whole, model=models is None)
         for name, comparison in done.items()
@@ -222,9 +229,8 @@ def command(
     if form == "csv":
         tables = [Table(columns=FLAT, rows=rows)]
     emit(form, [document(*entry) for entry in done.items()], tables)
-    hidden = len(every) - sum(len(one.rows) for one in tables)
-    if hidden and form in {"table", "md"}:
-        note(f"{hidden} more numbers, also of single classes and groups: --all shows them")
+    if every and not whole:
+        note("the headline numbers; --all compares all, also of single classes and groups")
     if any(comparison.incomparable for comparison in done.values()):
         return BAD
     if not every:

@@ -23,9 +23,10 @@ def command(*, out: Path, form: Format, progress: Progress, quiet: bool) -> int:
 
     It takes a few minutes on two cores, needs no network, and ends in a leaderboard and a report.
     """
-    from crucibench.cli._evaluation import evaluate, load_engine
+    from crucibench.engine.executors.zygote import quiet_libraries
 
-    load_engine()
+    with quiet_libraries():  # nothing before it may import NumPy: workers are forked from here
+        from crucibench.cli._evaluation import evaluate
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Overrides, resolve
     from crucibench.util.folders import cache_folder

@@ -190,9 +190,10 @@ def command(
             raise click.UsageError("--save-adversarials goes with --suite adversarial")
         settings = (*settings, ("adversarial.save_adversarials", True))
 
-    from crucibench.cli._evaluation import evaluate, load_engine, policy_of
+    from crucibench.engine.executors.zygote import quiet_libraries
 
-    load_engine()
+    with quiet_libraries():  # nothing before it may import NumPy: workers are forked from here
+        from crucibench.cli._evaluation import evaluate, policy_of
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Overrides, resolve
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -41,6 +42,7 @@ TIMED_APART = (
 )
 NO_FORM = "its scenario gives no form of it that two models could be compared by, sample by sample"
 
+_WILD = re.compile(r"[*?\[]")
 _COLUMNS = ("metric", "point", "group", "value", "n", "reason", "direction", "comparison_key")
 
 
@@ -68,6 +70,16 @@ class How:
             fnmatchcase(name, pattern) for pattern in self.metrics for name in names
         )
 
+    def may_want(self, file: CellFile) -> bool:
+        """Whether a number of a cell may be asked for, by what patterns say before a wildcard."""
+        cell = f"{file.suite}/{file.scenario}"
+        heads = [_WILD.split(pattern)[0] for pattern in self.metrics]
+        return not heads or any(
+            head.startswith(name) or name.startswith(head)
+            for head in heads
+            for name in (cell, f"{file.model}:{cell}")
+        )
+
 
 @dataclass(frozen=True)
 class StoredRow:
@@ -83,13 +95,20 @@ class StoredRow:
 class ComparedSide:
     """A run, planned again from its spec."""
 
-    def __init__(self, run: Run, *, keep: bool = False) -> None:
-        """Plans a run again; with `keep` a cell's numbers are made once, however often read."""
+    def __init__(self, run: Run, *, keep: bool = False, beside: ComparedSide | None = None) -> None:
+        """Plans a run again.
+
+        Args:
+            run: the run.
+            keep: whether a cell's numbers are made once, however often they are read.
+            beside: the other side, whose sample tables serve where they are the same.
+        """
         self.run = run
         self._keep = keep
         self._kept: dict[str, tuple[Samples, dict[Key, Number]]] = {}
         resolved = offline(run.spec)
-        self.scorer = Scorer(run, scoring_options(resolved))
+        other = None if beside is None else beside.scorer
+        self.scorer: Scorer = Scorer(run, scoring_options(resolved), other)
         self._plan = {cell.key: cell for cell in make_plan(resolved, run.models, run.cards)}
 
     @cached_property
@@ -200,12 +219,13 @@ class CellPair:
     notes: list[str] = field(default_factory=list)
 
     def differences(self) -> list[MetricDifference]:
-        """Returns one difference for every number that either has.
+        """Returns one difference for every number asked for that either has.
 
         Raises:
             RefusedError: if the two are not compared.
         """
-        return list(self._differences(*self.planned()))
+        planned = self.planned()
+        return list(self._differences(*planned)) if self.how.may_want(self.now) else []
 
     def planned(self) -> tuple[PlannedCell, PlannedCell]:
         """Returns both cells as planned, where they may be compared.

@@ -59,7 +59,7 @@ def compare_runs(
     baseline, candidate = opened_together(baseline, candidate)
     pairs = model_pairs(baseline, candidate, models)
     first = ComparedSide(baseline)
-    second = first if candidate is baseline else ComparedSide(candidate)
+    second = first if candidate is baseline else ComparedSide(candidate, beside=first)
     how = How(settings=ResamplingSettings(level=level), intersect=intersect, metrics=tuple(metrics))
     found = Comparison()
     recipes = RecipePairs(first, second, how)

@@ -140,6 +140,16 @@ def from_arrow(column: pa.Array | pa.ChunkedArray) -> Column:
     return array
 
 
+def few_strings(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """Returns a column of strings, each made once however often it occurs; None where it lacks."""
+    coded = column.combine_chunks().dictionary_encode()
+    if isinstance(coded, pa.ChunkedArray):
+        coded = coded.combine_chunks() if coded.num_chunks != 1 else coded.chunk(0)
+    known = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
+    rows: NDArray[np.int64] = coded.indices.fill_null(len(known) - 1).to_numpy()
+    return known[rows]
+
+
 def is_list(kind: pa.DataType) -> bool:
     """Whether a column of this type holds lists of any length."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))

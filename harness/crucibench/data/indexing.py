@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crucibench.contracts.data import NO_GROUP, Samples
-from crucibench.contracts.lists import Lists, from_arrow, is_list, to_arrow
+from crucibench.contracts.lists import Lists, few_strings, from_arrow, is_list, to_arrow
 from crucibench.contracts.source import LeftOut, MainData, RawData
 from crucibench.contracts.task import Target, Task, task_kinds
 from crucibench.data import ids
@@ -659,12 +660,14 @@ class RoleIndex:
         return table.combine_chunks().take(pa.array(back))
 
     def _samples(self, table: Any) -> Samples:
-        columns = [f"group_{number}" for number in range(len(self.groups))]
-        groups = table.select(columns).rename_columns(list(self.groups)).to_pandas()
+        groups = {
+            name: few_strings(table.column(f"group_{number}"))
+            for number, name in enumerate(self.groups)
+        }
         return Samples(
             ids=_objects(table, "id"),
             targets=from_arrow(table.column("target")),
-            groups=groups,
+            groups=pd.DataFrame(groups, index=range(table.num_rows), dtype=object),
             clusters=_objects(table, "cluster") if "cluster" in table.column_names else None,
             keys=_objects(table, "key") if "key" in table.column_names else None,
         )

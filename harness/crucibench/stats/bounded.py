@@ -10,6 +10,7 @@ from scipy.special import ndtr, ndtri
 
 from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
+from crucibench.stats.roots import root
 
 _STEPS = 100
 """Most steps to a saddlepoint: halving alone would reach the float in 60."""
@@ -88,8 +89,6 @@ def _end(
     values: NDArray[np.float64], counts: NDArray[np.int64], tail: float, halved: bool
 ) -> float:
     """Return the upper end of a mean of numbers in [0, 1]."""
-    from scipy.optimize import brentq
-
     if values.min() == 1.0:
         return 1.0
     points = np.append(values, 1.0)
@@ -104,11 +103,10 @@ def _end(
         step *= 2.0
     # On the scale of normal quantiles a tail is nearly linear in the bound.
     wanted = ndtri(tail)
-    found = brentq(
+    return root(
         lambda at: float(ndtri(max(_beyond(points, shapes, at), 1e-300))) - wanted,
-        near, min(1.0, near + step), xtol=1e-12, rtol=1e-10,
+        near, min(1.0, near + step), tolerance=1e-11,
     )  # fmt: skip
-    return float(found)
 
 
 def _beyond(points: NDArray[np.float64], shapes: NDArray[np.float64], at: float) -> float:

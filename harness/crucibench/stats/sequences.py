@@ -12,11 +12,11 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
+from crucibench.stats.roots import root
 
 Floats = NDArray[np.float64]
 
@@ -117,7 +117,7 @@ class Bets:
             if mean == bound or beyond(bound) < 0.0:
                 return bound
             # Where the sequence was lucky before, not even the mean itself is left in: the nearest.
-            return mean if beyond(mean) > 0.0 else float(brentq(beyond, bound, mean, xtol=1e-9))
+            return mean if beyond(mean) > 0.0 else root(beyond, bound, mean, tolerance=1e-9)
 
         return Interval(end(low, 1.0), end(high, -1.0), self._level, self.method)
 

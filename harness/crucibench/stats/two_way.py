@@ -20,6 +20,7 @@ from scipy.special import chdtri, ndtri, stdtrit
 
 from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
+from crucibench.stats.roots import root
 
 METHOD = "two-way-t"
 
@@ -80,8 +81,6 @@ class TwoSources(NamedTuple):
 
     def p(self, distance: float) -> float:
         """Returns the two-sided p-value of a distance: the level whose interval ends there."""
-        from scipy.optimize import brentq
-
         if not self.standard_error > 0.0:
             return math.nan
         least = 1e-9
@@ -91,7 +90,7 @@ class TwoSources(NamedTuple):
 
         if beyond(least) <= 0.0:
             return least
-        return 1.0 if distance == 0.0 else float(brentq(beyond, least, 1.0))
+        return 1.0 if distance == 0.0 else root(beyond, least, 1.0, tolerance=1e-12)
 
     def detectable(self, power: float, level: float = 0.95) -> float:
         """Returns the smallest difference from 0 that is shown with so much power."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crucibench.contracts.data import Samples
-from crucibench.contracts.lists import from_arrow, to_arrow
+from crucibench.contracts.lists import few_strings, from_arrow, to_arrow
 from crucibench.contracts.rows import COLUMNS
 from crucibench.util import doors
 from crucibench.util.atomic import write_atomically
@@ -139,7 +139,7 @@ def table_to_samples(table: pa.Table) -> Samples:
         return np.asarray(table.column(name).to_numpy(zero_copy_only=False), dtype=object)
 
     groups = {
-        name.removeprefix(_GROUP): table.column(name).to_pylist()
+        name.removeprefix(_GROUP): few_strings(table.column(name))
         for name in table.column_names
         if name.startswith(_GROUP)
     }

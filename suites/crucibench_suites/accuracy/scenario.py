@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
-from crucibench.contracts.metric import MetricInfo, metrics_named
+from crucibench.contracts.metric import Metric, MetricInfo, metrics_named
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
 from crucibench.contracts.statistic import Number
@@ -93,8 +93,16 @@ class Clean(Derived):
         cell, kind = evidence.needs["test"], evidence.task.definition
         if not len(cell.samples):
             return ()
-        names = dict.fromkeys((*kind.metrics, *self.more))
-        return numbers_of(metrics_named(tuple(names)), kind.view(cell, evidence.task))
+        more = metrics_named([name for name in self.more if name not in kind.metrics])
+        own = [*metrics_named(kind.metrics), *(one for one in more if _takes(one, kind))]
+        return [
+            *numbers_of(own, kind.view(cell, evidence.task)),
+            *(
+                Number(metric=one.name, undefined=f"it is of {one.kinds[0]}, not of {kind.name}")
+                for one in more
+                if one not in own
+            ),
+        ]
 
     def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
         """Returns the tables of the task's kind."""
@@ -126,3 +134,10 @@ class Clean(Derived):
         """Returns one outcome per test sample, under the model's decision rule."""
         kind = evidence.task.definition
         return kind.outcomes(kind.view(evidence.needs["test"], evidence.task))
+
+
+def _takes(metric: Metric, kind: TaskKind) -> bool:
+    """Whether a metric takes the answers of a kind of task, or of one that is derived from its."""
+    known = task_kinds()
+    names = set(metric.kinds) & set(known.names())
+    return any(isinstance(kind, type(known.get(name))) for name in names)

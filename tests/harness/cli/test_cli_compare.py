@@ -38,7 +38,7 @@ def test_the_table_says_what_changed(
     for words in ("talkative against logistic", "accuracy/clean/top-1", "worse", "lost / gained"):
         assert words in shown.stdout
     assert "@" not in shown.stdout and "clean/brier" not in shown.stdout
-    assert "--all shows them" in shown.stderr
+    assert "--all compares all" in shown.stderr
     everything = call(*asked, "--all", "-q").stdout
     assert "precision@" in everything and "clean/brier" in everything
     monkeypatch.setenv("COLUMNS", "80")

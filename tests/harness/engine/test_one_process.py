@@ -324,11 +324,21 @@ def test_workers_are_forks_of_a_quiet_engine_and_end_with_it(folder: Path, befor
     assert not Path(f"/proc/{worker}").exists() or state(worker) == "Z"
 
 
+ONLY_FORKS = (
+    "from crucibench.engine.executors import zygote\n"
+    "zygote.subprocess = None\n"
+    "from crucibench.cli import main\n"
+    "main()\n"
+)
+
+
 @forked
-def test_the_engine_imports_nothing_that_only_models_need(folder: Path) -> None:
+def test_a_command_forks_its_workers_and_imports_nothing_that_only_models_need(
+    folder: Path,
+) -> None:
     (folder / "points.csv").write_text("x,y,label\n" + "1,2,a\n-1,0,b\n" * 40)
     model, data = "torch:sharing.py:victim", "csv:points.csv?target=label"
-    command = [sys.executable, "-X", "importtime", "-m", "crucibench", "run", "-q"]
+    command = [sys.executable, "-X", "importtime", "-c", ONLY_FORKS, "run", "-q"]
     done = subprocess.run(
         [*command, "--model", model, "--data", data, "--suite", "accuracy"], cwd=folder,
         env={**os.environ, "CRUCIBENCH_CACHE": str(folder), "CRUCIBENCH_WORKERS": "1"},

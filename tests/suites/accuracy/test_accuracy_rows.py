@@ -73,6 +73,19 @@ def test_outcomes_of_more_classes_labels_and_values(
     assert np.isnan(values.correct).all()
 
 
+def test_a_metric_of_another_kind_of_task_has_a_reason_and_no_value(
+    build: Build, honest: Honest
+) -> None:
+    targets, scores = honest(30, [1, 1])
+    clean = Clean.of("accuracy", train=False, more=["mae", "top-1", "brier"])
+    found = score_all(clean, build(targets, scores=scores)).rows
+    rows = [row for row in found if row.metric == "mae"]
+    assert [(row.value, row.reason) for row in rows] == [
+        (None, "it is of regression, not of classification")
+    ]
+    assert sum(row.metric == "top-1" for row in found) == 1
+
+
 def test_labels_only_leave_reasons(build: Build, score: Score, honest: Honest) -> None:
     targets, scores = honest(300, [1] * 7)
     rows = score(build(targets, predictions=scores.argmax(axis=1), classes=list("abcdefg")))

@@ -120,7 +120,7 @@ def frames(draw: Any) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("name", TABLES)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(frame=frames())
 def test_any_table_alone_and_in_a_batch(name: str, frame: pd.DataFrame) -> None:
     # A column of whole numbers becomes one of floats where it gets gaps; those that no float holds
@@ -368,7 +368,7 @@ def left_alone(name: str, columns: int, made: dict[int, Changed]) -> list[Findin
     return audits._left_alone(Records(to_table(whole)), TABLES[name])
 
 
-@pytest.mark.parametrize("columns", [1, 2, 3, 5, 10, 20])
+@pytest.mark.parametrize("columns", [1, 3, 20])
 @pytest.mark.parametrize("name", TABLES)
 def test_no_perturbation_is_said_to_do_nothing_however_narrow_the_table(
     name: str, columns: int

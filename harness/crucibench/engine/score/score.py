@@ -29,10 +29,12 @@ from crucibench.util.memory import keep_freed_memory
 class Scorer:
     """Scores the cells of a run from what is on disk."""
 
-    def __init__(self, run: Run, options: ScoringOptions) -> None:
+    def __init__(self, run: Run, options: ScoringOptions, beside: Scorer | None = None) -> None:
+        """Takes a finished run's options, and who scores another that it is compared with."""
         keep_freed_memory()
         self.run = run
         self.options = options
+        self._beside = beside
         self._samples: dict[tuple[str, str, int | None], Samples] = {}
         self._recent = RecentRecords()
         self._passes: dict[tuple[str, ...], CellEvidence] = {}
@@ -113,7 +115,9 @@ class Scorer:
 
     def _sample_table(self, file: CellFile) -> Samples:
         key = (file.data, file.role, file.limit)
-        if key not in self._samples:
+        if key not in self._samples and (same := self._same_table(file)) is not None:
+            self._samples[key] = same
+        elif key not in self._samples:
             whole = self.run.samples(file.data, file.role)
             card = self.run.cards[file.data]
             rows = None
@@ -125,6 +129,19 @@ class Scorer:
                 else whole.take(rows)
             )
         return self._samples[key]
+
+    def _same_table(self, file: CellFile) -> Samples | None:
+        """Returns the sample table of the run beside, where it is of the same content."""
+        other = self._beside
+        if other is None or file.limit is not None or self.run.packed or other.run.packed:
+            return None
+        digests = {
+            run.manifest["files"].get(
+                run.layout.sample_table(file.data, file.role).relative_to(run.root).as_posix()
+            )
+            for run in (self.run, other.run)
+        }
+        return other._samples.get((file.data, file.role, None)) if len(digests) == 1 else None
 
 
 def finish(
