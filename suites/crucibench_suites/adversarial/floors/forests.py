@@ -9,11 +9,11 @@ solved by HiGHS. It ends: with a proof, with a point that is wrong, or with a co
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from crucibench.contracts.attack import Floats, Norm
@@ -145,21 +145,19 @@ class _Programme:
                     (tree.low[:, at] >= edge, 1.0),
                 ):
                     if mask.any():
-                        taken = np.append(places[mask], number)
-                        rows.append((taken, np.append(np.ones(mask.sum()), sign), -np.inf,
+                        chosen = np.append(places[mask], number)
+                        rows.append((chosen, np.append(np.ones(mask.sum()), sign), -np.inf,
                                      max(sign, 0.0)))  # fmt: skip
         for number, ((at, _), (following, _)) in enumerate(pairwise(self._edges)):
             if at == following:
                 rows.append((np.array([number, number + 1]), np.array([1.0, -1.0]), -np.inf, 0.0))
         if norm != "linf" and count:
             rows.append(self._moves(reach, ORDERS[norm]))
-        places, weights, least, most = zip(*rows, strict=True)
-        lengths = [len(one) for one in places]
-        matrix = csr_array(
-            (np.concatenate(weights), np.concatenate(places), np.cumsum([0, *lengths])),
-            shape=(len(rows), count + leaves),
-        )
-        self._constraint = LinearConstraint(matrix, np.array(least), np.array(most))
+        ends = np.cumsum([0, *(len(taken) for taken, *_ in rows)])
+        weights, taken = (np.concatenate([row[at] for row in rows]) for at in (1, 0))
+        matrix = csr_array((weights, taken, ends), shape=(len(rows), count + leaves))
+        least, most = (np.array([row[at] for row in rows]) for at in (2, 3))
+        self._constraint = LinearConstraint(matrix, least, most)
         self._whole = np.arange(count + leaves) < count
 
     def _moves(
@@ -185,17 +183,18 @@ class _Programme:
         gives = np.concatenate([tree.gives[:, other] for tree in self._trees])
         cost = np.append(np.zeros(len(self._edges)), gives)
         found = milp(
-            cost, integrality=self._whole.astype(int), bounds=(0, 1),
+            cost, integrality=self._whole.astype(int), bounds=Bounds(0, 1),
             constraints=self._constraint, options={"node_limit": _NODES},
         )  # fmt: skip
         if found.status == _INFEASIBLE:
             return np.inf, None  # no point of the box is in the ball
-        if found.x is None:
+        solution: Any = found.x
+        if solution is None:
             return -np.inf, None
         # Without thresholds there is nothing to search, and no bound of a search.
         bound = found.fun if found.mip_dual_bound is None else found.mip_dual_bound
         low, high = self._low.copy(), self._high.copy()
-        for (at, edge), taken in zip(self._edges, found.x, strict=False):
+        for (at, edge), taken in zip(self._edges, solution, strict=False):
             if taken > _HALF:
                 high[at] = min(high[at], edge)
             else:
