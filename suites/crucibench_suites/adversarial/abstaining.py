@@ -8,23 +8,17 @@ a model whose abstention is a score of a class: of another than the true one, or
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import CellEvidence, Evidence
-from crucibench.contracts.records import Columns
-from crucibench.contracts.scenario import MapContext, Work
 from crucibench.contracts.statistic import Number, Share
 from crucibench.contracts.task import Decision
 from crucibench_suites.adversarial.metrics import ANSWERED, COVERAGE
-
-if TYPE_CHECKING:
-    from crucibench.contracts.adapter import Adapter
 
 
 @dataclass(frozen=True)
@@ -66,29 +60,6 @@ class Abstention:
         silent = self.silent(scores, need.model.score_kind)
         right = scores.argmax(axis=1) == targets
         return (right | silent if self.safe else right & ~silent), silent
-
-
-def by_class(
-    attack: Callable[[Work, MapContext], Columns], rule: Abstention, work: Work,
-    context: MapContext,
-) -> Columns:  # fmt: skip
-    """Returns an attack's records of a batch, class by class: each sees another folded model."""
-    from crucibench_suites.adversarial.folding import FoldedAdapter
-
-    targets = work.samples.targets
-    places, parts = [], []
-    for own in np.unique(targets).tolist():
-        rows = np.flatnonzero(targets == own)
-        carry = {name: values[rows] for name, values in work.carry.items()}
-        batch = work.batch.take([int(row) for row in rows])
-        folded: Adapter = FoldedAdapter(context.adapter, rule, int(own))
-        part = Work(batch, work.samples.take(rows), carry, work.keep)
-        parts.append(attack(part, replace(context, adapter=folded)))
-        places.append(rows)
-    back = np.argsort(np.concatenate(places))
-    return {
-        name: np.concatenate([np.asarray(part[name]) for part in parts])[back] for name in parts[0]
-    }
 
 
 def abstention_numbers(rule: Abstention, evidence: Evidence) -> list[Number]:

@@ -22,7 +22,7 @@ from crucibench.contracts.scenario import (
     Work,
 )
 from crucibench.contracts.statistic import Number
-from crucibench_suites.adversarial.abstaining import Abstention, abstention_numbers, by_class
+from crucibench_suites.adversarial.abstaining import Abstention, abstention_numbers
 from crucibench_suites.adversarial.attacked import Attacked, right_as_they_are, self_tested
 from crucibench_suites.adversarial.metrics import ROBUST, SAFE
 from crucibench_suites.adversarial.probing.choosing import PROBE
@@ -125,6 +125,8 @@ class AutoAttack(Attacked):
         """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
         attack = partial(self._attack, stage)
         if self.abstention is not None and len(work.batch):
+            from crucibench_suites.adversarial.folding import by_class
+
             return by_class(attack, self.abstention, work, context)
         return attack(work, context)
 
