@@ -141,8 +141,10 @@ class AcrossNorms(Derived):
             return []
         return [
             Number(
-                metric=ROBUST.id, point=point, make=partial(Share, self._holds(evidence, at).all(0))
-            )
+                metric=ROBUST.id,
+                point=point,
+                make=partial(Share, np.asarray(self._holds(evidence, at).all(axis=0))),
+            )  # fmt: skip
             for at, point in enumerate(self.points)
         ]
 

@@ -91,8 +91,13 @@ def _drive(
         fingerprint=None,
     )
     whole = Batch(tuple(ids), x)
-    said, scores = labels_of(adapter, whole), adapter.predict(whole, frozenset({"scores"})).scores
-    columns = {"id": list(ids), "prediction": said.astype(np.int32), "scores": scores}
+    columns: dict[str, Any] = {"id": list(ids)}
+    if Capability.SCORES in adapter.capabilities:
+        columns["scores"] = adapter.predict(whole, frozenset({"scores"})).scores
+        said = columns["scores"].argmax(1)
+    else:
+        said = labels_of(adapter, whole)
+    columns["prediction"] = said.astype(np.int32)
     clean = CellEvidence(
         cell="pass-test", model=info, role="test", records=Records(to_table(columns)),
         samples=samples,

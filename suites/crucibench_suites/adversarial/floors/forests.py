@@ -192,7 +192,7 @@ class _Programme:
         if solution is None:
             return -np.inf, None
         # Without thresholds there is nothing to search, and no bound of a search.
-        bound = found.fun if found.mip_dual_bound is None else found.mip_dual_bound
+        bound: Any = found.fun if found.mip_dual_bound is None else found.mip_dual_bound
         low, high = self._low.copy(), self._high.copy()
         for (at, edge), taken in zip(self._edges, solution, strict=False):
             if taken > _HALF:
