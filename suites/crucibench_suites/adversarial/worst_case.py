@@ -144,7 +144,7 @@ class AcrossNorms(Derived):
                 metric=ROBUST.id,
                 point=point,
                 make=partial(Share, np.asarray(self._holds(evidence, at).all(axis=0))),
-            )  # fmt: skip
+            )
             for at, point in enumerate(self.points)
         ]
 
