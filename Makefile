@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 VISION := .venv-vision
 
-.PHONY: demo test test-all vision coverage check smoke docs format demo-models reference clean
+.PHONY: demo test test-all vision coverage check smoke docs format demo-models reference release-check clean
 
 demo: $(STAMP)  ## evaluate the bundled models and write a report
 	$(BIN)/crucibench demo
@@ -55,6 +55,9 @@ demo-models: $(DEV)  ## train the bundled models again
 
 reference: $(DEV)  ## the demo's site and leaderboard, in results/reference, and the pictures of docs
 	$(BIN)/python examples/publish_reference.py
+
+release-check: $(DEV)  ## which pages of evidence are older than the code they speak of; CI does not run it
+	$(BIN)/python benchmarks/release_check.py
 
 clean:
 	rm -rf $(VENV) $(VISION) dist site

@@ -308,6 +308,80 @@ def parity() -> list[str]:
     ]
 
 
+class Nested(NamedTuple):
+    """What trainings, samples and askings do to an answer, as half-widths, and how it is drawn."""
+
+    name: str
+    training: float
+    samples: float
+    both: float
+    binary: bool
+
+    def drawn(self, rng: np.random.Generator, s: int, r: int, n: int) -> Floats:
+        """Draws answers (trainings, askings, samples): right or wrong, or a score with noise."""
+        sides = (self.training, (s, 1, 1)), (self.samples, (1, 1, n)), (self.both, (s, 1, n))
+        share = 0.65 + sum(side * rng.uniform(-1, 1, shape) for side, shape in sides)
+        if self.binary:
+            return (rng.random((s, r, n)) < share).astype(float)
+        return share + 0.4 * rng.normal(size=(s, r, n))
+
+    def truth(self, n: int) -> Floats:
+        """Returns the variance of one training's number, asked once, by its source."""
+        parts = [side**2 / 3 for side in (self.training, self.samples, self.both)]
+        asking = 0.65 * 0.35 - sum(parts) if self.binary else 0.4**2
+        return np.array([parts[0], parts[1] / n, parts[2] / n, asking / n])
+
+
+NESTED = (
+    Nested("right or wrong, trainings far apart", 0.08, 0.15, 0.08, True),
+    Nested("right or wrong, trainings alike", 0.02, 0.20, 0.05, True),
+    Nested("a score with noise", 0.08, 0.15, 0.08, False),
+)
+PARTS = ("training", "samples", "residual", "repeat")
+ASKED = ((3, 2), (5, 3), (8, 5))
+
+
+def parts_covered(one: Nested, s: int, r: int, repetitions: int, n: int = 300) -> Floats:
+    """Returns how often the interval of each part of the variance holds it, shape (4,)."""
+    rng, hits = np.random.default_rng([7, s, r]), np.zeros(4)
+    for _ in range(repetitions):
+        answers = one.drawn(rng, s, r, n)
+        found = two_way(answers.mean(axis=1), list(answers)).components(LEVEL)._asdict()
+        lower, upper = (
+            np.array([found[f"{part}_{end}"] for part in PARTS]) for end in ("lower", "upper")
+        )
+        hits += (lower <= one.truth(n)) & (one.truth(n) <= upper)
+    return hits / repetitions
+
+
+def parity_of_askings() -> list[tuple[str, str, str, str]]:
+    """Holds the parts of several askings against the mixed model, crossed and nested, by REML."""
+    import pandas as pd
+    import statsmodels.formula.api as formulas
+
+    rng, (s, r, n) = np.random.default_rng(0), (5, 3, 12)
+    answers = (
+        0.4 * rng.normal(size=(s, r, n)) + rng.normal(size=(s, 1, n))
+        + rng.normal(size=(s, 1, 1)) + rng.normal(size=(1, 1, n))
+    )  # fmt: skip
+    t, _, i = np.indices(answers.shape)
+    frame = pd.DataFrame({"y": answers.ravel(), "t": t.ravel(), "i": i.ravel(), "whole": 1})
+    frame["both"] = 100 * frame.t + frame.i
+    formula = {name: f"0 + C({name})" for name in ("both", "i", "t")}
+    theirs = formulas.mixedlm("y ~ 1", frame, groups="whole", vc_formula=formula).fit(reml=True)
+    table_ = two_way(answers.mean(axis=1), list(answers))
+    ours, (both, samples, training) = table_.components(), theirs.vcomp
+    assert ours.residual is not None and ours.repeat is not None
+    rows = [
+        ("standard error of the mean", table_.sources.standard_error, theirs.bse["Intercept"]),
+        ("variance of trainings", ours.training, training),
+        ("variance of samples", ours.samples * n, samples),
+        ("of trainings and samples together", ours.residual * n, both),
+        ("variance of askings", ours.repeat * n, theirs.scale),
+    ]
+    return [(name, f"{a:.6f}", f"{b:.6f}", f"{abs(a - b) / abs(b):.1e}") for name, a, b in rows]
+
+
 def draw_picture(recipe: Recipe) -> None:
     """Draws one recipe's trainings for the documentation."""
     both = two_way(recipe.gains)
@@ -430,9 +504,28 @@ def main() -> None:
                 ],
             ),
             "",
+            "## Parts of the variance",
+            "",
+            "Trainings that answer each of 300 samples several times, drawn: how often the "
+            "interval of each part of the variance of one training's number holds it, of "
+            f"{few * 5:,} draws. The aim is 95 %.",
+            "",
+            *table(
+                ("answers", "seeds", "askings", "trainings", "samples", "both", "askings' part"),
+                [
+                    (one.name, s, r, *map(percent, parts_covered(one, s, r, few * 5)))
+                    for one in NESTED
+                    for s, r in ASKED
+                ],
+            ),
+            "",
             "## Parity",
             "",
             *parity(),
+            "",
+            "Five trainings that answered 12 drawn samples three times each, askings nested:",
+            "",
+            *table(("", "crucibench", "statsmodels", "relative difference"), parity_of_askings()),
         ],
         "numpy", "scipy", "scikit-learn", "statsmodels",
     )  # fmt: skip

@@ -190,3 +190,61 @@ def test_gpu_page_rehearsed_on_cpu() -> None:
     assert all(float(row[4]) > 0 for row in tables["Variants"])
     assert len(tables["Whole commands"]) == 2
     assert all(float(row[4]) > 0 for row in tables["Whole commands"])
+
+
+def test_pages_older_than_their_code_are_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = _load("release_check", monkeypatch)
+    files = {
+        "harness/crucibench/__init__.py": "",
+        "harness/crucibench/a.py": "",
+        "harness/crucibench/b.py": "",
+        "benchmarks/_helper.py": "from crucibench.a import z\n",
+        "benchmarks/helped.py": "from _helper import x\n",
+        "benchmarks/direct.py": "from crucibench.b import y\n",
+        "benchmarks/whole.py": "import crucibench as cb\n",
+        "results/reference/benchmarks/helped.md": "1",
+        "results/reference/benchmarks/helped-twice.md": "1",
+        "results/reference/evidence/direct.md": "1",
+        "results/reference/evidence/whole.md": "1",
+    }
+    clock = iter(range(1_000_000_000, 1_100_000_000, 1000))
+
+    def commit(**changed: str) -> None:
+        for name, text in changed.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        when = f"{next(clock)} +0000"
+        for words in (["add", "-A"], ["commit", "-q", "-m", "one"]):
+            subprocess.run(
+                ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e", *words],
+                check=True, env={"GIT_COMMITTER_DATE": when, "GIT_AUTHOR_DATE": when},
+            )  # fmt: skip
+
+    def stale() -> set[str]:
+        check._times.clear()
+        code = check.main(tmp_path)
+        lines = capsys.readouterr().out.splitlines()
+        found = {
+            line.split(": ")[1].rpartition("/")[2] for line in lines if line.startswith("stale")
+        }
+        assert code == int(bool(found))
+        return found
+
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    commit(**files)
+    assert stale() == set()
+    commit(**{"harness/crucibench/a.py": "changed = 1\n"})
+    assert stale() == {"helped.md", "helped-twice.md", "whole.md"}
+    commit(
+        **{
+            "results/reference/benchmarks/helped.md": "2",
+            "results/reference/evidence/whole.md": "2",
+        }
+    )
+    assert stale() == {"helped-twice.md"}
+    (tmp_path / "harness/crucibench/b.py").write_text("not_committed = 1\n")
+    assert stale() == {"helped-twice.md", "direct.md", "whole.md"}
+    commit(**{"results/reference/evidence/orphan.md": "1"})
+    assert "orphan.md" in stale()

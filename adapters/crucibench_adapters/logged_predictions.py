@@ -29,7 +29,7 @@ from crucibench.util.user_errors import one_line
 from crucibench_adapters._classes import ClassMap, Declared, LabelMap, plain_name
 from crucibench_adapters._outputs import capabilities_of
 
-_OPTIONS = ("id", "prediction", "score", "scores", "positive", "threshold")
+_OPTIONS = ("id", "draw", "prediction", "score", "scores", "positive", "threshold")
 _SUFFIXES = (".csv", ".parquet", ".json")
 _PREFIX = "proba_"
 _ROLE = "test"
@@ -42,6 +42,7 @@ class _Columns:
 
     Attributes:
         id: names the sample, or "".
+        draw: tells the answers to one sample apart, or "".
         prediction: the label or value, or "".
         scores: class probabilities in class order; one for a binary task is the second class's.
         positive: the categories in `prediction` that stand for the second class.
@@ -51,6 +52,7 @@ class _Columns:
     """
 
     id: str = ""
+    draw: str = ""
     prediction: str = ""
     scores: tuple[str, ...] = ()
     positive: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ class _Columns:
 
     @property
     def used(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.id, self.prediction, *self.scores) if name)
+        return tuple(name for name in (self.id, self.draw, self.prediction, *self.scores) if name)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class _Logged:
         scores: shape (rows, K), or None.
         labels: shape (rows,), class indices, or None.
         values: shape (rows,), or None.
-        places: the row of each id, empty if rows are joined by order.
+        places: the row of each id and draw, empty if rows are joined by order.
         rows: their number.
     """
 
@@ -79,20 +81,21 @@ class _Logged:
     labels: NDArray[np.int64] | None
     values: NDArray[np.float64] | None
     rows: int
-    places: Mapping[str, int] = field(default_factory=dict)
+    places: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 class PredictionsAdapter(Adapter):
     """Logged predictions.
 
-    Options: ``id=COL``; ``prediction=COL`` (labels by name, or values; the default is a column
-    ``prediction`` if there is one); ``scores=COL,COL`` (class probabilities in class order, or in
-    that of the spec's ``classes``; the default are columns ``proba_CLASS`` if there is one for
-    each class, where those of other classes are left out and the rest renormalised);
-    ``score=COL`` (binary: the probability of the second class); ``positive=A,B`` (binary: the
-    categories in the prediction column that count as the second class, all others as the first);
-    ``threshold=T`` (binary: the prediction column holds numbers on any scale, of which those from T
-    on count as the second class).
+    Options: ``id=COL``; ``draw=COL`` (numbers that tell several answers to a sample apart: as many
+    are asked for, in their order, as the model's ``repeat`` says); ``prediction=COL`` (labels by
+    name, or values; the default is a column ``prediction`` if there is one); ``scores=COL,COL``
+    (class probabilities in class order, or in that of the spec's ``classes``; the default are
+    columns ``proba_CLASS`` if there is one for each class, where those of other classes are left
+    out and the rest renormalised); ``score=COL`` (binary: the probability of the second class);
+    ``positive=A,B`` (binary: the categories in the prediction column that count as the second
+    class, all others as the first); ``threshold=T`` (binary: the prediction column holds numbers on
+    any scale, of which those from T on count as the second class).
 
     Boxes come from a ``.json`` file of COCO results, without options: see `LoggedDetections`.
     """
@@ -102,6 +105,8 @@ class PredictionsAdapter(Adapter):
         uri.only(*_OPTIONS)
         if "score" in uri.query and "scores" in uri.query:
             raise InputError("options score and scores exclude each other")
+        if "draw" in uri.query and "id" not in uri.query:
+            raise InputError("option draw: answers to one sample are told by its name: id=COL")
         _threshold(uri)
         return Sources((_file(uri, base),))
 
@@ -136,10 +141,9 @@ class PredictionsAdapter(Adapter):
         )
 
     def fingerprint(self) -> Mapping[str, str] | None:
-        columns = [self._columns.id, self._columns.prediction, *self._columns.scores]
         return {
             "file": file_digest(self._file),
-            "columns": data_digest([*columns, "positive", *self._columns.positive]),
+            "columns": data_digest([*self._columns.used, "positive", *self._columns.positive]),
             "threshold": repr(self._columns.threshold),
             **(self._columns.labels.fingerprint() if self._columns.labels else {}),
             **self._columns.classes.fingerprint(),
@@ -172,13 +176,14 @@ class PredictionsAdapter(Adapter):
                 f"{name} names its samples by {self._columns.id!r}, and the data names none: give "
                 "the data id=COL, or leave id out to join by row order"
             )
-        missing = [key for key in batch.keys if key not in self._logged.places]
+        draw = batch.draw if self._columns.draw else 0
+        missing = [key for key in batch.keys if (key, draw) not in self._logged.places]
         if missing:
             raise InputError(
                 f"{name} lacks {len(missing)} of {len(batch)} samples of a batch, e.g. "
-                f"{_examples(missing)}"
+                f"{_examples(missing)}{f' (asked for the time {draw + 1})' if draw else ''}"
             )
-        return [self._logged.places[key] for key in batch.keys]
+        return [self._logged.places[key, draw] for key in batch.keys]
 
     def _check_length(self, counts: Mapping[str, int]) -> None:
         wanted = counts.get(_ROLE)
@@ -247,7 +252,10 @@ def _choose(names: Sequence[str], opening: Opening, file: Path) -> _Columns:
         proba = tuple(name for name in names if name.startswith(_PREFIX))
         covered = {_renamed(name, declared) for name in proba}
         scores = proba if covered >= set(task.classes) else ()
-    chosen = _Columns(uri.query.get("id", ""), prediction, scores, uri.names("positive"), threshold)
+    chosen = _Columns(
+        uri.query.get("id", ""), uri.query.get("draw", ""), prediction, scores,
+        uri.names("positive"), threshold,
+    )  # fmt: skip
     for name in chosen.used:
         if name not in names:
             raise InputError(unknown(f"column of {file.name}", name, names))
@@ -337,7 +345,7 @@ def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
         labels=labels,
         values=values,
         rows=len(frame),
-        places=_places(frame[columns.id], columns.id, file) if columns.id else {},
+        places=_places(frame, columns, file) if columns.id else {},
     )
 
 
@@ -414,14 +422,19 @@ def _numbers(frame: Any, name: str, file: Path) -> NDArray[np.float64]:
     return numbers
 
 
-def _places(column: Any, name: str, file: Path) -> dict[str, int]:
-    keys = [plain_name(entry) for entry in column.tolist()]
+def _places(frame: Any, columns: _Columns, file: Path) -> dict[tuple[str, int], int]:
+    names = [plain_name(entry) for entry in frame[columns.id].tolist()]
+    draws = np.zeros(len(frame), dtype=np.int64)
+    if columns.draw:
+        draws = np.unique(_numbers(frame, columns.draw, file), return_inverse=True)[1]
+    keys = list(zip(names, draws.tolist(), strict=True))
     places = {key: row for row, key in enumerate(keys)}
     if len(places) < len(keys):
-        twice = [key for row, key in enumerate(keys) if places[key] != row]
+        twice = [key[0] for row, key in enumerate(keys) if places[key] != row]
         raise InputError(
-            f"{file.name}: column {name!r}: {len(twice)} of {len(keys)} names occur more than "
-            f"once, e.g. {_examples(list(dict.fromkeys(twice)))}"
+            f"{file.name}: column {columns.id!r}: {len(twice)} of {len(keys)} names occur more "
+            f"than once, e.g. {_examples(list(dict.fromkeys(twice)))}"
+            f"{'' if columns.draw else ' (draw=COL tells several answers to a sample apart)'}"
         )
     return places
 

@@ -36,6 +36,7 @@ def run(
     data: Any = None,
     data_options: DataOptions | None = None,
     recipe: str | None = None,
+    repeat: int = 1,
     suites: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
@@ -59,6 +60,7 @@ def run(
         data_options: of the data: ``target``, ``groups``, ``features``, ``cluster``, ``id``,
             ``split``, ``task``, ``classes``; as in a spec.
         recipe: the name of the recipe, where the models are trainings that differ by seed alone.
+        repeat: how often plain passes ask about each sample, where models are stochastic.
         suites: which to run; all that apply by default.
         settings: ``{"SUITE.KEY": value}``.
         defaults: keys of the spec's ``defaults``, e.g. ``{"preset": "quick", "seed": 0}``.
@@ -90,8 +92,9 @@ def run(
         0.96
     """
     resolved = prepare(
-        spec, models=models, data=data, data_options=data_options, recipe=recipe, suites=suites,
-        settings=settings, defaults=defaults, allow_pickle=allow_pickle,
+        spec, models=models, data=data, data_options=data_options, recipe=recipe,
+        repeat=repeat, suites=suites, settings=settings, defaults=defaults,
+        allow_pickle=allow_pickle,
     )  # fmt: skip
     options = RunOptions(
         out=Path(out), scratch=cache_folder(), keep_going=keep_going, fresh=fresh,
@@ -112,6 +115,7 @@ def prepare(
     data: Any = None,
     data_options: DataOptions | None = None,
     recipe: str | None = None,
+    repeat: int = 1,
     suites: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
@@ -128,11 +132,13 @@ def prepare(
         if models is None or data is None:
             raise InputError("expected a spec, or models and data")
         document: Any = _document(models, data, data_options or {}, live)
-        if recipe is not None:
-            document["models"] = [{**entry, "group": recipe} for entry in document["models"]]
+        each = {"group": recipe, "repeat": repeat}
+        document["models"] = [{**entry, **each} for entry in document["models"]]
     else:
-        if recipe is not None:
-            raise InputError("recipe goes with models: in a spec say replicate_of and seed")
+        if recipe is not None or repeat != 1:
+            raise InputError(
+                "recipe and repeat go with models: in a spec say replicate_of and seed, or repeat"
+            )
         if models is not None or data is not None:
             raise InputError("expected a spec, or models and data, not both")
         if isinstance(spec, Mapping):

@@ -199,7 +199,11 @@ GOOD = {"key": KEYS, "a": P, "b": P, "label": ["no", "yes", "no", "no", "yes"]}
         ({}, "score=label", "p.csv: column 'label': expected numbers: ValueError: could not "
          "convert string to float: 'no'"),
         ({"key": ["a", "b", "a", "a", "b"]}, "id=key&score=a",
-         "p.csv: column 'key': 3 of 5 names occur more than once, e.g. 'a', 'b'"),
+         "p.csv: column 'key': 3 of 5 names occur more than once, e.g. 'a', 'b' (draw=COL tells "
+         "several answers to a sample apart)"),
+        ({"key": ["a", "b", "a", "a", "b"], "at": [1, 1, 2, 2, 2]}, "id=key&draw=at&score=a",
+         "p.csv: column 'key': 1 of 5 names occur more than once, e.g. 'a'"),
+        ({}, "draw=a&score=a", "option draw: answers to one sample are told by its name: id=COL"),
         ({}, "prediction=label&positive=yea", "p.csv: option positive: unknown category of column "
          "'label' 'yea'; did you mean 'yes'? (known: no, yes)"),
         ({}, "score=a&positive=yes",

@@ -60,16 +60,21 @@ def _logged_run(
     seeds: list[int] | None = None,
     **spec: Any,
 ) -> Run:
-    """Runs `accuracy` on logged scores of one recipe's trainings, a file each."""
+    """Runs `accuracy` on logged scores of one recipe's trainings, a file each.
+
+    Scores (S, R, n) are R answers of each training to each sample.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows = [f"{k},{k},{'ab'[target]}" for k, target in enumerate(targets)]
     (folder / "data.csv").write_text("\n".join(["row,x,y", *rows]))
     models: list[dict[str, Any]] = []
-    for k, row in enumerate(scores):
-        lines = [f"{i},{1 - score:.17g},{score:.17g}" for i, score in enumerate(row)]
-        (folder / f"{name}-{k}.csv").write_text("\n".join(["row,a,b", *lines]))
-        entry = {"name": name if k == 0 else f"{name}-{k}",
-                 "uri": f"predictions:{folder}/{name}-{k}.csv?id=row&scores=a,b",
+    draw, repeat = ("&draw=time", scores.shape[1]) if scores.ndim == 3 else ("", 1)
+    for k, rows_of in enumerate(scores.reshape(len(scores), repeat, -1)):
+        lines = [f"{i},{time},{1 - score:.17g},{score:.17g}"
+                 for time, row in enumerate(rows_of, 1) for i, score in enumerate(row)]  # fmt: skip
+        (folder / f"{name}-{k}.csv").write_text("\n".join(["row,time,a,b", *lines]))
+        entry = {"name": name if k == 0 else f"{name}-{k}", "repeat": repeat,
+                 "uri": f"predictions:{folder}/{name}-{k}.csv?id=row{draw}&scores=a,b",
                  "seed": k if seeds is None else seeds[k]}  # fmt: skip
         models.append(entry if k == 0 else {**entry, "replicate_of": name})
     data = {"name": "d", "uri": f"csv:{folder}/data.csv?target=y&id=row"}

@@ -8,6 +8,7 @@ from statistics import mean, median
 from typing import NamedTuple
 
 from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.passes.scenario import SUITE as PASS
 from crucibench.report.format import duration
 
 _SHORTEST = 3.0
@@ -33,7 +34,7 @@ class _Cell(NamedTuple):
         scenario: its address.
         suite: of the scenario.
         work: samples; of a timed cell 1, of a derived one 0.
-        cost: points a sample.
+        cost: points a sample, or askings.
     """
 
     model: tuple[str, str]
@@ -177,11 +178,11 @@ def range_words(seconds: tuple[float, float]) -> str:
 
 
 def _described(cell: PlannedCell) -> _Cell:
-    scenario = cell.scenario
+    scenario, points = cell.scenario, [point for point in cell.scenario.points if point]
     return _Cell(
         model=(cell.model.name, cell.data.name),
         scenario=scenario.address,
         suite=scenario.suite,
         work={"mapped": cell.samples, "timed": 1}.get(cell.kind, 0),
-        cost=max(1, len([point for point in scenario.points if point])),
+        cost=max(cell.model.repeat if scenario.suite == PASS else 1, len(points)),
     )

@@ -110,7 +110,9 @@ def _suite_rows(plan: Plan) -> list[list[Any]]:
 def _suite_words(suite: str, cells: list[PlannedCell]) -> str:
     if suite != _PASS:
         return suite
-    return f"forward pass: {', '.join(cell.scenario.role for cell in cells)}"
+    repeat = cells[0].model.repeat if cells else 1
+    times = f", asked {repeat} times" if repeat > 1 else ""
+    return f"forward pass: {', '.join(cell.scenario.role for cell in cells)}{times}"
 
 
 def _idle_rows(plan: Plan, inspection: Inspection) -> list[list[Any]]:

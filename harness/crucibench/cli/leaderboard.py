@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ _EPILOG = examples(
     "crucibench leaderboard latest",
     "crucibench leaderboard 3f2a 9c41 --sort top-1 --format md",
     "crucibench leaderboard latest --column accuracy/clean/brier",
+    "crucibench leaderboard latest --reported Rice2020Overfitting.json",
     "crucibench leaderboard results/* --filter 'model=cnn*' --filter 'top-1>=0.9' --format latex",
 )
 
@@ -56,6 +58,15 @@ _EPILOG = examples(
     metavar="FILE",
     help="Rows that were withdrawn or superseded, with the reason: they stay, unranked.",
 )
+@click.option(
+    "--reported",
+    "reported",
+    multiple=True,
+    type=NAMED_FILE,
+    metavar="FILE",
+    help="Results of RobustBench (model_info), lm-evaluation-harness or Inspect, to show apart: "
+    "reported, not measured, and without a rank; several are possible.",
+)
 @OUT
 @BOARD_FORMAT
 @QUIET
@@ -67,6 +78,7 @@ def command(
     data: tuple[str, ...],
     filters: tuple[str, ...],
     notes_file: Path | None,
+    reported: tuple[Path, ...],
     out: Path,
     form: BoardFormat,
     quiet: bool,
@@ -79,16 +91,18 @@ def command(
     """
     from crucibench.cli._evaluation import print_board
     from crucibench.report.leaderboard import leaderboard
+    from crucibench.report.reported import read_reported
     from crucibench.report.terminal import findings_to_read, print_by_code
     from crucibench.spec.notes import read_notes
 
+    stated = tuple(row for path in reported for row in read_reported(path))
     notes = None if notes_file is None else read_notes(notes_file)
     runs = find_sound_runs(references, out)
     board = leaderboard(
         runs, sort=sort, columns=columns or None, data=data or None, ranked=True,
         filters=filters, notes=notes,
     )  # fmt: skip
-    print_board(board, form)
+    print_board(replace(board, reported=stated), form)
     found = [] if quiet else [one for run in runs for one in findings_to_read(run, notes=False)]
     if found:
         draw(lambda target: print_by_code(target, found), stderr=True)

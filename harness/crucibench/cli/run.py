@@ -65,6 +65,12 @@ TOLERANCE = 1e-5
     help="Every --model is a training of this recipe, with a seed of its own.",
 )
 @click.option(
+    "--repeat",
+    type=click.IntRange(1, 1000),
+    metavar="R",
+    help="How often plain passes ask every --model about each sample, where it is stochastic.",
+)
+@click.option(
     "--data",
     "data",
     multiple=True,
@@ -147,6 +153,7 @@ def command(
     models: tuple[str, ...],
     variants: tuple[str, ...],
     recipe: str | None,
+    repeat: int | None,
     data: tuple[str, ...],
     columns: dict[str, Any],
     suites: tuple[tuple[str, ...], ...],
@@ -181,6 +188,8 @@ def command(
         raise click.UsageError("--variant goes with --model; in SPEC.yaml say variants: [...]")
     if spec is not None and recipe is not None:
         raise click.UsageError("--recipe goes with --model; in SPEC.yaml say replicate_of: NAME")
+    if spec is not None and repeat is not None:
+        raise click.UsageError("--repeat goes with --model; in SPEC.yaml say repeat: R")
     if check_parity:
         defaults["check_parity"] = TOLERANCE
 
@@ -209,7 +218,7 @@ def command(
                 f"{named}: with several --data, say it in the address: URI?target=COLUMN&..."
             )
         document, base, where = (
-            _document(models, variants, recipe, data, columns),
+            _document(models, variants, {"group": recipe, "repeat": repeat or 1}, data, columns),
             Path(),
             "command line",
         )
@@ -236,14 +245,14 @@ def command(
 def _document(
     models: tuple[str, ...],
     variants: tuple[str, ...],
-    recipe: str | None,
+    each: dict[str, Any],
     data: tuple[str, ...],
     columns: dict[str, Any],
 ) -> dict[str, Any]:
     """Returns a spec: every model, in every form, meets every data set."""
     from crucibench.api import named_entry
 
-    forms = {"variants": list(dict.fromkeys(variants)), "group": recipe}
+    forms = {"variants": list(dict.fromkeys(variants)), **each}
     model_entries = [named_entry(text) | forms for text in models]
     data_entries = list(map(named_entry, data))
     document: dict[str, Any] = {

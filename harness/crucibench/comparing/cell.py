@@ -22,7 +22,7 @@ from crucibench.contracts.statistic import (
     Share,
     TableMetric,
 )
-from crucibench.metrics.forms import as_rows, counted, evaluate
+from crucibench.metrics.forms import as_rows, bounded_by, counted, evaluate
 from crucibench.metrics.scoring import COMPOSED_UP_TO, cost_of, linear, share_bounds
 from crucibench.stats import (
     Interval,
@@ -244,11 +244,10 @@ class _Cell:
                 candidate.predictions, baseline.predictions, baseline.targets, baseline.of_tables,
                 classes=baseline.classes, level=self.how.level,
             )  # fmt: skip
-        if isinstance(baseline, RowMetric) and isinstance(candidate, RowMetric):
-            if baseline.bounded is None or candidate.bounded is None:
-                return None
-            return _bounded_difference(candidate.bounded, baseline.bounded, self.how.level)
-        return None
+        was, now = bounded_by(baseline), bounded_by(candidate)
+        if was is None or now is None:
+            return None
+        return _bounded_difference(now, was, self.how.level)
 
     def _closed(self, baseline: Form, candidate: Form, values: Values) -> PairedDifference | None:
         """Returns the difference of two numbers whose intervals are in closed form."""

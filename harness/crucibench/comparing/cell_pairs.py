@@ -30,6 +30,7 @@ from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.plan import PlannedCell, make_plan
 from crucibench.engine.resolve.resolve import offline
 from crucibench.engine.score.score import Scorer
+from crucibench.metrics.askings import numbers_of_cell
 from crucibench.metrics.forms import Aligner
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.store.cells import CellFile
@@ -168,7 +169,9 @@ class ComparedSide:
             return self._kept[cell.id]
         evidence = replace(self.scorer.evidence(cell, self.run.cells), options=options)
         try:
-            found = [one for one in cell.scenario.numbers(evidence) if one.make is not None]
+            found = [
+                one for one in numbers_of_cell(cell.scenario, evidence) if one.make is not None
+            ]
         except LookupError as error:
             if not self.run.packed:
                 raise

@@ -174,14 +174,12 @@ def _spread(
     was: np.ndarray, now: np.ndarray, sources: TwoSources, *, by_seed: bool
 ) -> RecipeSpread:
     tables = [two_way(now - was)] if by_seed else [two_way(was), two_way(now)]
-    parts = [table.components() for table in tables]
-    residual = sum(
-        part.residual / table.trainings for part, table in zip(parts, tables, strict=True)
-    )
+    residuals = [table.residual / table.columns for table in tables]
+    residual = sum(part / table.trainings for part, table in zip(residuals, tables, strict=True))
     return RecipeSpread(
         sources=sources, trainings=(len(was), len(now)), by_seed=by_seed,
-        training=float(np.mean([part.training for part in parts])),
-        residual=float(np.mean([part.residual for part in parts])),
+        training=float(np.mean([table.training for table in tables])),
+        residual=float(np.mean(residuals)),
         common=max(0.0, sources.samples - residual),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -22,13 +22,13 @@ from crucibench.contracts.evidence import ModelInfo, ScoringOptions
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import RECIPE, Address, MetricRow
 from crucibench.contracts.scenario import Timed
-from crucibench.contracts.statistic import Number, Units
+from crucibench.contracts.statistic import Number, RowMetric, Units
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.metrics.forms import Aligner
 from crucibench.metrics.scoring import cluster_codes
 from crucibench.metrics.trainings import SampleUnits, table_of_trainings
 from crucibench.passes.scenario import SUITE as PASS
-from crucibench.stats.two_way import Components, TwoSources, two_way
+from crucibench.stats.two_way import Components, TwoSources, components_of_one, two_way
 from crucibench.store.cells import CellFile
 from crucibench.store.documents import read_document
 from crucibench.store.run import Run
@@ -37,7 +37,7 @@ from crucibench.util.errors import UnreadableError
 
 Floats = NDArray[np.float64]
 
-_FORMAT = 1
+_FORMAT = 2
 _WORST_FIRST = (Verdict.INVALID, Verdict.SUSPECT, Verdict.VALID)
 
 FEWEST = 5
@@ -45,6 +45,14 @@ FEWEST = 5
 
 ONE_TRAINING = (
     "one training does not show how far trainings differ: add others, with replicate_of and seed"
+)
+ASKED_ONCE = (
+    "residual holds what is drawn anew in each asking, too: no training was asked several times "
+    "(repeat), or all its answers agree"
+)
+SPLIT_OF_ONE = (
+    "of one training: samples holds what samples and trainings do together, and nothing shows what "
+    "trainings do"
 )
 TIMED = "a speed is of a machine in a session: no recipe has one"
 
@@ -96,6 +104,13 @@ class RecipeRow:
     row: MetricRow
     trainings: tuple[Training, ...] = field(default=())
     parts: Components | None = None
+
+    @property
+    def unsplit(self) -> str:
+        """Why a part of the variance is missing; "" where none is, or all are."""
+        if self.parts is None:
+            return ""
+        return ASKED_ONCE if self.parts.repeat is None else SPLIT_OF_ONE * (not self.trainings)
 
 
 def recipes_of(run: Run) -> dict[tuple[str, str], Recipe]:
@@ -156,8 +171,9 @@ def recipe_rows(run: Run) -> tuple[RecipeRow, ...]:
 def recipe_frame(run: Run) -> pd.DataFrame:
     """Returns `recipe_rows` as a table, a row a number, with the variance by source.
 
-    ``sd_training``, its interval, ``sd_samples`` and ``sd_residual`` are standard deviations of one
-    training's number, in its unit.
+    ``sd_training``, ``sd_samples``, ``sd_residual`` (of samples and trainings together) and
+    ``sd_repeat``, each with its interval, are standard deviations of one training's number, asked
+    once, in its unit; ``unsplit`` says why one of them is missing.
     """
     records = []
     for one in recipe_rows(run):
@@ -169,7 +185,7 @@ def recipe_frame(run: Run) -> pd.DataFrame:
                 "data": row.data, **address, "value": row.value, "lower": row.lower,
                 "upper": row.upper, "level": row.level, "method": row.method, "n": row.n,
                 "trainings": len(one.trainings), "estimand": row.estimand, "mark": row.mark,
-                "verdict": str(row.verdict), "reason": row.reason,
+                "verdict": str(row.verdict), "reason": row.reason, "unsplit": one.unsplit,
                 **{
                     f"sd_{name}": None if variance is None else math.sqrt(variance)
                     for name, variance in deviations.items()
@@ -267,10 +283,19 @@ class Crossed(NamedTuple):
         self, rows: NDArray[np.int64] | None = None, units: SampleUnits | None = None
     ) -> Floats:
         """Returns pseudo-values, (trainings, samples); of some rows of the samples, if given."""
+        return np.stack([one.mean(axis=0) for one in self.askings(rows, units)])
+
+    def askings(
+        self, rows: NDArray[np.int64] | None = None, units: SampleUnits | None = None
+    ) -> list[Floats]:
+        """Returns pseudo-values of each training, (askings, samples), one row where all agree."""
         n = len(self.samples)
         whole = rows is None or np.array_equal(rows, np.arange(n))
         align = Aligner(n, None if whole else rows)
-        return table_of_trainings([align(one.form) for one in self.numbers], units or self.units)
+        forms = [align(one.form) for one in self.numbers]
+        each = [(isinstance(form, RowMetric) and form.askings) or (form,) for form in forms]
+        table = table_of_trainings([one for part in each for one in part], units or self.units)
+        return np.split(table, np.cumsum([len(part) for part in each])[:-1])
 
 
 def crossed(
@@ -321,13 +346,14 @@ class _CellRows:
         numbers: list[dict[Key, Number]] = []
         if isinstance(planned.scenario, Timed):
             why = TIMED
-        elif len(self.cell.files) < 2:
-            why = "; ".join([ONE_TRAINING, *self.cell.lost])
         else:
+            if len(self.cell.files) < 2:
+                why = "; ".join([ONE_TRAINING, *self.cell.lost])
             try:
-                samples, numbers = self.side.numbers(self.cell)
+                if not why or self.cell.recipe.trainings[0].repeat > 1:
+                    samples, numbers = self.side.numbers(self.cell)
             except RefusedError as error:
-                why = str(error)
+                why = why or str(error)
         rows = []
         for key in dict.fromkeys(key for stored in self.stored for key in stored):
             found: Crossed | str = why
@@ -340,9 +366,11 @@ class _CellRows:
     def _row(self, key: Key, info: MetricInfo, found: Crossed | str, why: str) -> RecipeRow:
         own = [stored.get(key) for stored in self.stored]
         values = [one.value for one in own if one is not None and one.value is not None]
-        if why or len(values) < len(own):
-            return self._made(key, info, own, reason=why or self._undefined(own))
         level = self.side.options.level
+        if why or len(values) < len(own):
+            split = components_of_one(found.askings()[0], level) if _repeated(found) else None
+            reason = why or self._undefined(own)
+            return self._made(key, info, own, parts=split, reason=reason)
         trainings = tuple(
             Training(model.name, model.seed, value)
             for model, value in zip(self.cell.recipe.trainings, values, strict=True)
@@ -352,11 +380,12 @@ class _CellRows:
             sources, parts, estimand = _apart(values), None, "recipe/ids"
             method = f"t over trainings; {found}"
         else:
-            table = found.table()
+            askings = found.askings()
+            table = np.stack([one.mean(axis=0) for one in askings])
             if table.shape[1] < 2 or not np.isfinite(table).all():
                 reason = "undefined without some groups of samples, or of one unit alone"
                 return self._made(key, info, own, mean, trainings=trainings, reason=reason)
-            both = two_way(table)
+            both = two_way(table, askings)
             sources, parts = both.sources, both.components(level)
             estimand, method = "recipe/population", "two-way-t"
         interval = sources.interval(mean, level)
@@ -408,6 +437,14 @@ class _CellRows:
             if one is None or one.value is None
         ]
         return f"undefined {'; '.join(missing)}"
+
+
+def _repeated(found: Crossed | str) -> TypeGuard[Crossed]:
+    """Whether there is one training alone, and its askings show more than one answer."""
+    if isinstance(found, str) or len(found.numbers) > 1:
+        return False
+    (table,) = found.askings()
+    return min(table.shape) > 1 and bool(np.isfinite(table).all())
 
 
 def _apart(values: Sequence[float]) -> TwoSources:

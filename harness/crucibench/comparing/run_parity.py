@@ -116,7 +116,9 @@ def _held(run: Run, pair: Pair, tolerance: float) -> Pair:
     for name in (pair.first, pair.second):
         if (why := _unusable(cells.get(name), name)) is not None:
             return replace(pair, reason=why)
-    first, second = (run.cell_records(cells[name].cell) for name in (pair.first, pair.second))
+    first, second = (
+        run.cell_records(cells[name].cell).of_draw() for name in (pair.first, pair.second)
+    )
     if set(first.ids) != set(second.ids):
         return replace(pair, reason="they were asked about different samples")
     card = run.cards[pair.data]

@@ -22,6 +22,8 @@ class Batch:
         keys: the user's own names for them, where the data has an ``id`` column.
         stored: of images, the (height, width) that each was stored in; it stays with a sample
             whatever is done to its pixels.
+        draw: which asking about these samples it is, from 0, where they are asked about several
+            times; only logged predictions look at it.
     """
 
     ids: tuple[str, ...]
@@ -30,6 +32,7 @@ class Batch:
     rows: tuple[int, ...] = ()
     keys: tuple[str, ...] = ()
     stored: tuple[tuple[int, int], ...] = ()
+    draw: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,6 +52,7 @@ class Batch:
             tuple(self.rows[row] for row in rows) if self.rows else (),
             tuple(self.keys[row] for row in rows) if self.keys else (),
             tuple(self.stored[row] for row in rows) if self.stored else (),
+            self.draw,
         )
 
     def with_inputs(self, inputs: Any) -> Batch:

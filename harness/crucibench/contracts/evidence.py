@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability, ScoreKind
 from crucibench.contracts.data import DataCard, Samples
-from crucibench.contracts.records import Records
+from crucibench.contracts.lists import from_arrow, moved_rows
+from crucibench.contracts.records import KEYS, Records
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Decision, Task
 from crucibench.contracts.verdict import Finding
@@ -48,6 +49,7 @@ class ModelInfo:
         card: what the spec says of it: authors, licence, trained_on, ...
         group: the recipe: what models that differ by training seed alone share; "" for none.
         seed: of the training; None where it is not known.
+        repeat: how often a plain pass asks about each sample.
     """
 
     name: str
@@ -67,6 +69,7 @@ class ModelInfo:
     card: Mapping[str, Any] = field(default_factory=dict)
     group: str = ""
     seed: int | None = None
+    repeat: int = 1
 
     def __post_init__(self) -> None:
         if self.score_kind not in (kinds := get_args(ScoreKind)):
@@ -128,6 +131,8 @@ class CellEvidence:
         facts: plain data that the scenario left with the cell.
         artifacts: what the scenario kept beside the records, by name: for `Mapped.select` and
             `Mapped.recheck` alone. A run that is scored again, or packed, need not have them.
+        askings: of a pass that asked about each sample several times, the records of each time;
+            `records` are then the first of them. Empty where it asked once.
     """
 
     cell: str
@@ -138,6 +143,31 @@ class CellEvidence:
     probes: Mapping[str, Records] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, Records] = field(default_factory=dict)
+    askings: tuple[Records, ...] = ()
+
+    def by_asking(self) -> CellEvidence:
+        """Returns a pass with the records of each asking apart."""
+        if self.model.repeat == 1 or not len(self.records):
+            return self
+        askings = tuple(self.records.of_draw(draw) for draw in range(self.model.repeat))
+        return replace(self, records=askings[0], askings=askings)
+
+    def asking(self, number: int) -> CellEvidence:
+        """Returns a pass as one asking left it; what asked once is the same in each."""
+        if not self.askings:
+            return self
+        return replace(self, records=self.askings[number % len(self.askings)], askings=())
+
+    @cached_property
+    def unsteady(self) -> NDArray[np.bool_]:
+        """Which samples got another answer in a later asking, beyond float noise, shape (n,)."""
+        found = np.zeros(len(self.samples), dtype=np.bool_)
+        tables = [one.aligned(self.samples.ids).table for one in self.askings]
+        for again in tables[1:]:
+            for name in set(again.column_names) - set(KEYS):
+                was, now = (from_arrow(table.column(name)) for table in (tables[0], again))
+                found |= moved_rows(was, now, self.model.noise)
+        return found
 
     @cached_property
     def shared(self) -> dict[Hashable, Any]:

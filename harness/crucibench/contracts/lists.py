@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +99,32 @@ def differing_rows(first: Column, second: Column) -> NDArray[np.bool_]:
     items = a.values != b.values
     differs[alike[a.rows[items.any(axis=1) if items.ndim == 2 else items]]] = True
     return differs
+
+
+def moved_rows(first: Column, second: Column, noise: float) -> NDArray[np.bool_]:
+    """Returns which of n rows differ by more than float noise, shape (n,).
+
+    Args:
+        first: of numbers, texts or lists.
+        second: of the same form.
+        noise: the most that two numbers may lie apart, relative to the larger of the first and 1.
+    """
+    if isinstance(first, Lists) or isinstance(second, Lists) or first.dtype.kind not in "fc":
+        return differing_rows(first, second)
+    apart = ~(np.abs(first - second) <= noise * np.maximum(1.0, np.abs(first)))
+    apart &= ~(np.isnan(first) & np.isnan(second))
+    return np.asarray(apart.reshape(len(apart), -1).any(axis=1))
+
+
+def joined(columns: Sequence[Column]) -> Column:
+    """Returns columns of one form below each other."""
+    lists = [column for column in columns if isinstance(column, Lists)]
+    if not lists:
+        return np.concatenate([column for column in columns if not isinstance(column, Lists)])
+    return Lists.of(
+        np.concatenate([one.lengths for one in lists]),
+        np.concatenate([one.values for one in lists]),
+    )
 
 
 def to_arrow(values: Any) -> pa.Array:

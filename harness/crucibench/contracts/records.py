@@ -128,6 +128,13 @@ class Records:
             chosen = pc.and_(chosen, pc.equal(self.table.column("draw"), draw))
         return Records(self.table.filter(chosen))
 
+    def of_draw(self, draw: int = 0) -> Records:
+        """Returns the records of one draw, without saying so; all, where there is one alone."""
+        if "draw" not in self:
+            return self
+        chosen = self.table.filter(pc.equal(self.table.column("draw"), draw))
+        return Records(chosen.drop_columns(["draw"]))
+
     def mean_over_draws(self, name: str, ids: NDArray[np.object_]) -> NDArray[np.float64]:
         """Returns each sample's mean of a column of numbers over its draws.
 

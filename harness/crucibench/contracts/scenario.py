@@ -21,6 +21,7 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns, Records
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Number
+from crucibench.contracts.verdict import Finding, Severity
 from crucibench.util.draws import Draws
 
 
@@ -123,6 +124,10 @@ class Scenario(ABC):
         """
         return ()
 
+    def askings(self, evidence: Evidence) -> int:
+        """Returns over how many askings of the same samples its numbers are means."""
+        return 1
+
     def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
         """Returns the data behind plots and long tables, by name; report sections refer to them.
 
@@ -145,8 +150,25 @@ class Scenario(ABC):
 
     @final
     def findings(self, evidence: Evidence) -> Findings:
-        """Returns what `audit` finds, and audits of other packages that name this scenario."""
-        return [*self.audit(evidence), *plugged_in(evidence, self)]
+        """Returns what `audit` finds, and audits of other packages that name this scenario.
+
+        Also says so where the model is to be asked several times and these numbers are of once.
+        """
+        return [*self.audit(evidence), *plugged_in(evidence, self), *self._asked_once(evidence)]
+
+    def _asked_once(self, evidence: Evidence) -> Findings:
+        own = evidence.own
+        if own.model.repeat == 1 or own.askings or self.on_hardware or not self.metrics:
+            return []
+        if self.askings(evidence) > 1:
+            return []
+        unsteady = any(cell.unsteady.any() for cell in evidence.needs.values())
+        message = (
+            f"these numbers are of one asking: of {own.model.repeat} (repeat) only what is made of "
+            "plain passes alone takes the mean"
+        )
+        severity = Severity.SUSPECT if unsteady else Severity.INFO
+        return [Finding(code="asked-once", severity=severity, message=message)]
 
     def outcomes(self, evidence: Evidence) -> OutcomeView | None:
         """Returns the uniform view of the records, or None where there are no outcomes."""
@@ -288,6 +310,15 @@ class Mapped(Scenario):
 @dataclass(frozen=True, kw_only=True)
 class Derived(Scenario):
     """Computed from other cells' records, without a model."""
+
+    def askings(self, evidence: Evidence) -> int:
+        """Returns how often the passes asked, where its numbers are made of nothing else."""
+        cells = [evidence.own, *evidence.needs.values()]
+        if any(cell.model.repeat > 1 and not cell.askings and len(cell.records) for cell in cells):
+            return 1
+        if type(self).numbers is Scenario.numbers:
+            return 1
+        return max([1, *(len(cell.askings) for cell in cells)])
 
     def derive(self, evidence: Evidence) -> Columns | None:
         """Returns records of its own, or None where the needs' records say it all."""

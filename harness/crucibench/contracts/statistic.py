@@ -349,6 +349,7 @@ class RowMetric:
             few of them resampling shows too little. None where there is no such outcome.
         by_sample: how well each sample is answered, shape (n,), higher being better, where the
             number is no mean over samples: says on which of them one model is better.
+        askings: of a mean over several askings of the same samples, the form of each.
     """
 
     of_rows: OfRows
@@ -362,6 +363,7 @@ class RowMetric:
     bounded: BoundedMean | None = None
     rare: int | None = None
     by_sample: Floats | None = None
+    askings: tuple[Form, ...] = ()
 
     def __post_init__(self) -> None:
         if self.influence is None and isinstance(self.of_rows, Statistic):

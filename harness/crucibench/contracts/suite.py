@@ -132,6 +132,8 @@ class Suite(ABC):
         description: one sentence.
         headline: metric ids for the leaderboard, as ``SCENARIO[POINT]/METRIC``; those that have no
             row are left out.
+        risks: of which risks its numbers speak, by name (`crucibench.report.risks` has those that
+            clauses of laws and standards ask about), as patterns of ``SCENARIO/METRIC``.
         sections: the report's parts.
         sections_by_task: whether `TaskKind.sections`, where a kind has any, take their place.
         config: the pydantic model of its section in the spec.
@@ -144,6 +146,7 @@ class Suite(ABC):
     axis: ClassVar[str]
     description: ClassVar[str]
     headline: ClassVar[tuple[str, ...]] = ()
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     sections: ClassVar[tuple[Section, ...]] = ()
     sections_by_task: ClassVar[bool] = False
     config: ClassVar[type[SuiteConfig]] = SuiteConfig

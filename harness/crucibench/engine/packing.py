@@ -20,6 +20,7 @@ from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.plan import make_plan
 from crucibench.engine.resolve.resolve import offline
 from crucibench.engine.score.score import Scorer
+from crucibench.metrics.askings import numbers_of_cell
 from crucibench.store.manifest import differences
 from crucibench.store.pack import PackContents, write_pack
 from crucibench.store.run import Run
@@ -65,7 +66,7 @@ def compared_columns(run: Run) -> PackContents:
             continue
         evidence = scorer.evidence(cell, run.cells)
         watched = _watched(evidence, read)
-        cell.scenario.numbers(watched)
+        numbers_of_cell(cell.scenario, watched)
         cell.scenario.outcomes(watched)
         for part in (evidence.own, *evidence.needs.values()):
             own = run.cells[part.cell]
@@ -89,7 +90,10 @@ def _is_compared(scenario: Scenario) -> bool:
 
 def _watched(evidence: Evidence, read: dict[str, set[str]]) -> Evidence:
     def watch(part: CellEvidence) -> CellEvidence:
-        return replace(part, records=_WatchedRecords(part.records, part.cell, read))
+        first, *askings = (
+            _WatchedRecords(one, part.cell, read) for one in (part.records, *part.askings)
+        )
+        return replace(part, records=first, askings=tuple(askings))
 
     needs: Mapping[str, CellEvidence] = {
         alias: watch(part) for alias, part in evidence.needs.items()

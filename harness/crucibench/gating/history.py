@@ -27,7 +27,7 @@ class History:
         """
         self._rows: list[tuple[str, RecipeRow]] = []
         for run in runs:
-            rows = [row for row in recipe_rows(run) if row.parts is not None]
+            rows = [row for row in recipe_rows(run) if row.trainings and row.parts is not None]
             if not rows:
                 raise InputError(
                     f"history: run {run.id} has no recipe of two trainings or more to learn from"
@@ -54,10 +54,12 @@ class History:
         degrees = sum(len(row.trainings) - 1 for _, row in known)
         if not degrees:
             return one
-        training = sum(
-            row.parts.training * (len(row.trainings) - 1) for _, row in known if row.parts
+        squares = (
+            row.parts.training * (len(row.trainings) - 1)
+            for _, row in known
+            if row.parts is not None and row.parts.training is not None
         )
-        training /= degrees
+        training = sum(squares) / degrees
         sources = TwoSources(2 * training, degrees, error**2, max(2, one.n))
         p = sources.p(one.delta)
         spread = RecipeSpread(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from crucibench import registry
-from crucibench.contracts.evidence import ScoringOptions
+from crucibench.contracts.evidence import ModelInfo, ScoringOptions
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Suite, SuiteConfig, SuiteRequest
 from crucibench.passes.scenario import SUITE as PASS
@@ -33,12 +33,14 @@ class PlannedRun:
 
     Attributes:
         spec: of the run.
+        models: what inspection found, by (model, data set).
         scenarios: what is asked of each model on each data set.
         reasons: suite to why it can't be asked.
         pairs: every model and variant with the data that it meets.
     """
 
     spec: Spec
+    models: Mapping[tuple[str, str], ModelInfo]
     scenarios: dict[Key, Scenario] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     pairs: list[tuple[str, str]] = field(default_factory=list)
@@ -55,7 +57,8 @@ class PlannedRun:
     def scenario(self, file: CellFile) -> Scenario | None:
         """Returns what a cell was asked, or None where no installed suite asks it."""
         if file.suite == PASS:
-            return self._limited(Pass(name=file.scenario, role=file.scenario))
+            model = self.models.get((file.model, file.data))
+            return None if model is None else self._limited(Pass.of(file.scenario, model))
         found = self.scenarios.get((file.model, file.data, f"{file.suite}/{file.scenario}"))
         return None if found is None else self._limited(found)
 
@@ -72,7 +75,7 @@ def planned_run(run: Run) -> PlannedRun:
     """
     document = {key: value for key, value in run.spec.items() if key != "resolved"}
     spec = parse_spec(document, "spec.yaml")
-    found = PlannedRun(spec)
+    found = PlannedRun(spec, run.models)
     asked: list[tuple[Suite, SuiteRequest]] = []
     for track in tracks_of(spec):
         names = list(_variants(spec, track))

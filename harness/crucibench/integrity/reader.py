@@ -13,6 +13,7 @@ from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import Records
 from crucibench.data.subset import take
+from crucibench.passes.scenario import SUITE as PASS
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
 from crucibench.store.tables import read_table
@@ -101,7 +102,8 @@ class EvidenceReader:
                 },
                 facts=file.facts,
             )
-            _keep(self._evidence, file.cell, found)
+            kept = found.by_asking() if file.suite == PASS else found
+            _keep(self._evidence, file.cell, kept)
         self._evidence.move_to_end(file.cell)
         return self._evidence[file.cell]
 

@@ -84,7 +84,7 @@ class Aligner:
         by_sample = None if form.by_sample is None else self._take(form.by_sample)
         return RowMetric(
             of_rows, influence, form.bias, form.cost, form.parts, extreme, bounded=bounded,
-            rare=form.rare, by_sample=by_sample,
+            rare=form.rare, by_sample=by_sample, askings=tuple(map(self, form.askings)),
         )  # fmt: skip
 
     def _bounded(self, bounded: BoundedMean, rows: NDArray[np.int64]) -> BoundedMean:
@@ -131,6 +131,15 @@ def evaluate(form: Form, n: int) -> float:
         if isinstance(form, TableMetric):
             return float(form.of_tables(table_of(form)[None])[0])
         return float(form.of_rows(np.ones((1, n)))[0])
+
+
+def bounded_by(form: Form) -> BoundedMean | None:
+    """Returns a number as the mean of bounded values of all samples, where it is one."""
+    if not isinstance(form, Share):
+        return form.bounded if isinstance(form, RowMetric) else None
+    if form.among is not None or form.of_share is not None:
+        return None
+    return BoundedMean(form.hits.astype(np.float64), 0.0, 1.0)
 
 
 def as_rows(form: Form) -> WeightedStatistic:

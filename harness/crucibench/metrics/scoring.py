@@ -31,6 +31,7 @@ from crucibench.contracts.statistic import (
     Value,
     value_of,
 )
+from crucibench.metrics.askings import numbers_of_cell
 from crucibench.metrics.forms import as_rows, counted, evaluate, table_of
 from crucibench.metrics.ranking import auroc_statistic
 from crucibench.stats import (
@@ -88,7 +89,7 @@ Codes = NDArray[np.int64]
 
 def score(scenario: Scenario, evidence: Evidence) -> Scored:
     """Returns all rows and tables of a scenario: of its numbers, and what it computes itself."""
-    numbers = scenario.numbers(evidence)
+    numbers = numbers_of_cell(scenario, evidence)
     rows = rows_of(numbers, scenario, evidence)
     own = scenario.score(evidence)
     tables = dict(scenario.tables(evidence, rows)) if numbers else {}

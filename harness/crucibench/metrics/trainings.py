@@ -58,7 +58,7 @@ def table_of_trainings(forms: Sequence[Form], units: SampleUnits) -> Floats:
     resampler = Resampler(
         units.n, seed=units.seed, stream=units.stream, clusters=units.clusters, strata=units.strata
     )
-    influences = [_influence(form) for form in forms]
+    influences = [influence_of(form) for form in forms]
     known = [one for one in influences if one is not None]
     if resampler.units < 2 or not np.isfinite(values).all():
         return np.broadcast_to(values[:, None], (len(values), min(2, resampler.units)))
@@ -81,7 +81,7 @@ def table_of_trainings(forms: Sequence[Form], units: SampleUnits) -> Floats:
     return np.asarray(values[:, None] + parts.shape[1] * parts)
 
 
-def _influence(form: Form) -> Floats | None:
+def influence_of(form: Form) -> Floats | None:
     """Returns a number's derivatives by the weights of samples, shape (n,), where it has any."""
     if isinstance(form, Share):
         hits, among = counted(form)

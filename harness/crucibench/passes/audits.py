@@ -26,7 +26,8 @@ def repeats(evidence: Evidence, scenario: Scenario) -> Findings:
         findings.append(
             Finding(
                 code="non-deterministic-output",
-                severity=Severity.SUSPECT,
+                # Asked several times, numbers are means over what it answers.
+                severity=Severity.SUSPECT if own.model.repeat == 1 else Severity.INFO,
                 message=(
                     f"the same batch asked twice gives other answers for {int(beyond.sum())} of "
                     f"{len(again)} samples (up to {apart:.2g} apart, {flips} labels flip)"
@@ -71,6 +72,42 @@ def _beyond(probe: Records, noise: float) -> NDArray[np.bool_]:
     scale = np.maximum(1.0, probe.array("scale"))
     beyond: NDArray[np.bool_] = probe.array("apart") > noise * scale
     return beyond
+
+
+_TOGETHER = 1e-3
+
+
+def askings(evidence: Evidence, scenario: Scenario) -> Findings:
+    """Says where repeats show nothing, or more than intervals over samples cover."""
+    own, kind = evidence.own, evidence.task.definition
+    count = len(own.askings)
+    if count < 2:
+        return []
+    if not own.unsteady.any():
+        message = f"all {count} askings agree: repeat shows nothing of this model, and costs passes"
+        return [Finding(code="askings-agree", severity=Severity.INFO, message=message)]
+    views = [kind.view(own.asking(number), evidence.task) for number in range(count)]
+    table = np.stack([kind.quality(view) for view in views])
+    if not own.samples.labelled or table.shape[1] < 2 or not np.isfinite(table).all():
+        return []
+    from crucibench.stats.two_way import rows_alike, two_way
+
+    p = rows_alike(two_way(table))
+    if p >= _TOGETHER:
+        return []
+    low, *_, high = sorted(table.mean(axis=1).tolist())
+    message = (
+        f"{count} askings differ by more than answers that are drawn sample by sample (from "
+        f"{low:.4g} to {high:.4g}, p = {p:.1g}): each moves many answers at once, which intervals "
+        "over samples leave out"
+    )
+    figures = {"askings": count, "lowest": low, "highest": high, "p": p}
+    return [
+        Finding(
+            code="askings-move-together", severity=Severity.SUSPECT, message=message,
+            evidence=figures,
+        )
+    ]  # fmt: skip
 
 
 def scores_as_declared(evidence: Evidence, scenario: Scenario) -> Findings:
@@ -180,6 +217,13 @@ REPEATS = Audit(
     description="Does the same sample get the same answer, asked again and in other batches?",
     function=repeats,
     known_answer=_KNOWN + "REPEATS",
+)
+
+ASKINGS = Audit(
+    name="askings",
+    description="Do askings of the same samples differ at all, and no more than sample by sample?",
+    function=askings,
+    known_answer=_KNOWN + "ASKINGS",
 )
 
 SCORES = Audit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,31 @@ REPEATS = KnownFindings(
         "batch-composition": lambda: _repeated(one=0.5),
     },
     clean=_repeated,
+)
+
+
+def _askings(kind: str) -> AuditCase:
+    """Returns a case of three askings: alike, with other errors in each, or more in the last."""
+    rng = np.random.default_rng(0)
+    wrong = np.zeros((3, _N), dtype=np.bool_)
+    if kind != "alike":
+        wrong |= rng.random(wrong.shape) < (
+            0.1 if kind == "drawn" else np.array([[0.0], [0], [0.3]])
+        )
+    said = np.where(wrong, 1 - _TARGETS, _TARGETS).astype(np.int32)
+    ids = [f"{row:032x}" for row in range(_N)]
+    columns = {"id": ids * 3, "draw": np.repeat(np.arange(3), _N), "prediction": said.ravel()}
+    own = example_cell(columns, _TARGETS)
+    own = replace(own, model=replace(own.model, repeat=3)).by_asking()
+    return AuditCase(example_evidence(own), Pass(name="test", repeat=3))
+
+
+ASKINGS = KnownFindings(
+    planted={
+        "askings-agree": lambda: _askings("alike"),
+        "askings-move-together": lambda: _askings("together"),
+    },
+    clean=lambda: _askings("drawn"),
 )
 
 SCORES = KnownFindings(

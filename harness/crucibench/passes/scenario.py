@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import Evidence, ModelInfo, Scored
+from crucibench.contracts.lists import Column, joined
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Work
@@ -20,33 +23,53 @@ SUITE = "pass"
 
 @dataclass(frozen=True, kw_only=True)
 class Pass(Mapped):
-    """Asks a model about every sample of a role, once.
+    """Asks a model about every sample of a role, once, or as often as its spec's ``repeat`` says.
 
     Records: ``prediction`` (class index, or value), and what was asked for of ``scores`` and
-    ``features``, raw, as the adapter gives them. Its probes and audits say whether the model
-    answers like a function of its input; every cell that needs the pass inherits what they find.
+    ``features``, raw, as the adapter gives them; of several askings also ``draw``. Its probes and
+    audits say whether the model answers like a function of its input; every cell that needs the
+    pass inherits what they find.
+
+    Attributes:
+        repeat: how often it asks.
     """
 
     suite: str = SUITE
+    repeat: int = 1
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (FLIP_RATE, SCORE_NOISE)
     audits: ClassVar[tuple[str, ...]] = (
-        "mapping-errors", "repeated-answers", "scores-as-declared", "input-range",
+        "mapping-errors", "repeated-answers", "scores-as-declared", "input-range", "askings",
     )  # fmt: skip
 
+    @classmethod
+    def of(cls, role: str, model: ModelInfo) -> Pass:
+        """Returns the pass of a model over a role."""
+        parameters = {"repeat": model.repeat} if model.repeat > 1 else {}
+        return cls(name=role, role=role, repeat=model.repeat, parameters=parameters)
+
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
-        """Returns one record a sample."""
+        """Returns one record a sample and asking."""
+        asked = [
+            self._ask(replace(work, batch=replace(work.batch, draw=draw)), context)
+            for draw in range(self.repeat)
+        ]
+        columns = {name: joined([one[name] for one in asked]) for name in asked[0]}
+        if self.repeat > 1:
+            columns["draw"] = np.repeat(np.arange(self.repeat), len(work.batch))
+        return {"id": list(work.batch.ids) * self.repeat, "point": "", **columns}
+
+    def _ask(self, work: Work, context: MapContext) -> dict[str, Column]:
         outputs = context.adapter.predict(work.batch, context.outputs)
         kind = context.adapter.task.definition
-        columns: dict[str, Any] = {
-            "id": list(work.batch.ids),
-            "point": "",
+        columns: dict[str, Column] = {
             "prediction": kind.prediction(outputs),
             **kind.judged(outputs, work.samples.targets, context.adapter.score_kind),
         }
         # Labels and values are the prediction itself.
         for name in sorted(context.outputs - {"labels", "values"}):
-            columns[name] = outputs.column(name)
+            if (column := outputs.column(name)) is not None:
+                columns[name] = column
         return columns
 
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:

@@ -10,6 +10,7 @@ from typing import Any
 from crucibench.integrity.verify import recomputed_differences, verify, without_folder
 from crucibench.report.format import iso
 from crucibench.report.gaps import not_measured
+from crucibench.report.risks import risk_rows, risk_table
 from crucibench.store.archive import Unpacked
 from crucibench.store.bundle import BUNDLE_FORMAT, bundle_files, manifest_of, write_bundle
 from crucibench.store.events import Dates
@@ -42,6 +43,7 @@ def make_bundle(run: Run, path: Path, kept: Disclosure) -> dict[str, list[str]]:
     if differences:
         raise UnreadableError(f"run {run.id} is not sound, so no bundle is made: {differences[0]}")
     version = str(run.manifest["crucibench_version"])
+    risks = risk_rows(run)
     files, withheld = bundle_files(run, kept)
     documents = {
         "bundle.json": _json(_account(run, withheld, kept)),
@@ -53,6 +55,8 @@ def make_bundle(run: Run, path: Path, kept: Disclosure) -> dict[str, list[str]]:
             }
         ),
         "not-measured.json": _json(not_measured(run)),
+        "risks.json": _json(risks),
+        "risks.md": risk_table(risks),
         "README.md": _README.format(
             run=run.id, digest=run.digest, started=iso(run.dates.started) or "a date not known",
             version=version,
@@ -105,6 +109,8 @@ Digest of the run: `{digest}`.
 - `bundle/run-manifest.json`: the SHA-256 of every file of the run that this was made of.
 - `bundle/verification.json`: what an independent scoring found.
 - `bundle/not-measured.json`: what nobody measured.
+- `bundle/risks.md`, `bundle/risks.json`: which numbers answer which clause of the EU AI Act, the
+  NIST AI RMF and ISO/IEC TR 24029-1, and which clauses none answers.
 
 Check it with `crucibench verify FILE.zip`. Sample ids are hashes of the samples' content: whoever
 can guess a sample exactly can tell that it was tested.

@@ -17,7 +17,7 @@ from crucibench.contracts.verdict import Verdict
 from crucibench.report.format import csv_text
 from crucibench.report.leaderboard import Board, Column, Leaderboard, Line
 from crucibench.report.leaderboard.lines import FIELDS
-from crucibench.report.leaderboard.shown import ShownBoard, TextTable, shown_board
+from crucibench.report.leaderboard.shown import ShownBoard, TextTable, reported_table, shown_board
 from crucibench.report.numbers import ShownNumber
 from crucibench.util.text import markdown_text, shorten, visible
 
@@ -35,6 +35,7 @@ def markdown(board: Leaderboard) -> str:
     parts += [f"From {'run' if len(board.runs) == 1 else 'runs'} {names}.", ""]
     for one in board.boards:
         parts += _board_markdown(shown_board(one))
+    parts += _table_markdown(reported_table(board.reported))
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -112,6 +113,14 @@ def _flat(board: Leaderboard) -> list[dict[str, Any]]:
             _record(one.data, apart.label, apart.column, apart.number, apart.reason)
             for apart in one.apart
         ]
+    flat += [
+        {
+            "data": one.data, "model": one.model, "metric": one.metric, "value": one.value,
+            "n": one.n, "unit": one.unit, "joined": False,
+            "reason": f"reported, not measured: {one.tool}, {one.file}",
+        }
+        for one in board.reported
+    ]  # fmt: skip
     return flat
 
 
@@ -185,7 +194,8 @@ def json_text(board: Leaderboard) -> str:
         }
         for one in board.boards
     ]
-    document = {"runs": list(board.runs), "boards": boards}
+    reported = [one._asdict() for one in board.reported]
+    document = {"runs": list(board.runs), "boards": boards, "reported": reported}
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -232,7 +242,10 @@ def latex(board: Leaderboard) -> str:
 
     It needs the packages booktabs, textcomp and fontenc with T1, and nothing else.
     """
-    return PREAMBLE + "\n".join(_board(shown_board(one)) for one in board.boards)
+    parts = [_board(shown_board(one)) for one in board.boards]
+    if (table := reported_table(board.reported)).rows:
+        parts.append(f"% {table.title}\n{_table(table.heads, table.rows, len(table.heads))}\n")
+    return PREAMBLE + "\n".join(parts)
 
 
 def latex_text(text: str, limit: int = 80) -> str:

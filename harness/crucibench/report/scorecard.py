@@ -191,9 +191,9 @@ def _axis(column: Column) -> str:
     return f"{title} [{unit}]" if unit else title
 
 
-SOURCES = ("training", "samples", "both")
-"""What the parts of a variance are called: of trainings, of samples, and of what they do together,
-for each sample and training."""
+SOURCES = {"training": "training", "samples": "samples", "residual": "both", "repeat": "askings"}
+"""What the parts of a variance are called: of trainings, of samples, of what they do together for
+each sample and training, and of what is drawn in each asking."""
 
 
 def recipe_views(run: Run, metrics: Mapping[tuple[str, str], ShownMetric]) -> list[dict[str, Any]]:
@@ -234,9 +234,10 @@ def _views(
             found = metric.show(row)
             value = " ".join(filter(None, (found.value, metric.shown_unit)))
             interval = found.interval
-        if one.parts is not None:
+        if one.parts is not None and one.parts.training is not None:
             ends = (one.parts.training, one.parts.training_lower, one.parts.training_upper)
-            shown = show_number(*map(math.sqrt, ends), percent=metric.percent)
+            deviations = (math.sqrt(end) for end in ends if end is not None)
+            shown = show_number(*deviations, percent=metric.percent)
             spread = f"{shown.value} {shown.interval}"
         yield {
             "data": row.data, "recipe": address.model.rpartition("@")[0], "metric": name,
@@ -250,13 +251,17 @@ def _picture(one: RecipeRow, metric: ShownMetric, name: str) -> Markup:
         return Markup("")
     factor, ends = metric.factor, one.row.interval
     parts = one.parts
-    variances = [] if parts is None else [parts.training, parts.samples, parts.residual]
+    variances = [] if parts is None else [getattr(parts, name) for name in SOURCES]
     # Escaped where it is drawn.
     return Markup(
         trainings_svg(
             [factor * training.value for training in one.trainings],
             None if ends is None else (factor * ends[0], factor * ends[1]),
-            list(zip(SOURCES, variances, strict=False)),
+            [
+                (shown, variance)
+                for shown, variance in zip(SOURCES.values(), variances, strict=False)
+                if variance is not None
+            ],
             x=" ".join(filter(None, (metric.name, metric.shown_unit))),
             alt=f"{name}: {len(one.trainings)} trainings of one recipe",
         )

@@ -25,7 +25,7 @@ from crucibench.report.findings import (
 )
 from crucibench.report.format import DASH, counted, listed, show_level
 from crucibench.report.leaderboard import Leaderboard
-from crucibench.report.leaderboard.shown import ShownBoard, TextTable, shown_board
+from crucibench.report.leaderboard.shown import ShownBoard, TextTable, reported_table, shown_board
 from crucibench.report.numbers import ShownNumber
 from crucibench.store.run import Run
 from crucibench.util.text import shorten, visible
@@ -54,6 +54,8 @@ def print_leaderboard(console: Console, leaderboard: Leaderboard) -> None:
         console.print()
         if board.columns:
             rules[board.writing] = None
+    if (reported := reported_table(leaderboard.reported)).rows:
+        console.print(_texts_table(reported))
     for text in rules:
         console.print(_plain(text, "dim"))
 

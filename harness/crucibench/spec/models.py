@@ -136,6 +136,8 @@ class ModelSpec(_Part):
     """Another model that was trained by the same recipe, which then goes by that model's name."""
     seed: int | None = Field(default=None, ge=0)
     """Of the training; two trainings of a recipe have two."""
+    repeat: int = Field(default=1, ge=1, le=1000)
+    """How often a plain pass asks about each sample: more than once for a stochastic model."""
 
     @field_validator("headers")
     @classmethod

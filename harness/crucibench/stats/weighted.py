@@ -7,7 +7,7 @@ how many times a sample counts: 1 for the sample as it is, whole numbers for a b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -157,6 +157,33 @@ class _Difference:
             k + second.count, by_group,
             lambda sums: first.value(sums[:, :k]) - second.value(sums[:, k:]),
         )  # fmt: skip
+
+
+def average(parts: Sequence[WeightedStatistic], n: int) -> Statistic:
+    """Return the mean of several weighted statistics of the same n samples, as one."""
+
+    def sums() -> Sums | None:
+        each = [found for one in parts if (found := sums_of(one)) is not None]
+        if len(each) < len(parts):
+            return None
+        ends = np.cumsum([one.count for one in each])[:-1]
+        return Sums(
+            sum(one.count for one in each),
+            lambda codes, groups: np.concatenate(
+                [one.by_group(codes, groups) for one in each], axis=1
+            ),
+            lambda summed: np.mean(
+                [
+                    one.value(np.ascontiguousarray(part))
+                    for one, part in zip(each, np.split(summed, ends, axis=1), strict=True)
+                ],
+                axis=0,
+            ),
+        )
+
+    return Statistic(
+        n=n, compute=lambda weights: np.mean([one(weights) for one in parts], axis=0), sums=sums
+    )
 
 
 def sums_of(statistic: WeightedStatistic) -> Sums | None:

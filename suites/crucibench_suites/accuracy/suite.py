@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import Field, field_validator
@@ -61,6 +61,10 @@ class AccuracySuite(Suite):
         "How often the model is right on clean data, by class and by confidence, and whether its "
         "probabilities can be believed."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "accuracy": ("clean/*",),
+        "calibration": ("clean/*ece*", "clean/log-loss", "clean/brier*"),
+    }
     headline: ClassVar[tuple[str, ...]] = (
         "clean/top-1",
         "clean/balanced-accuracy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal, get_args
 
@@ -81,6 +81,10 @@ class AdversarialSuite(Suite):
 
     name: ClassVar[str] = "adversarial"
     axis: ClassVar[str] = "attack"
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "evasion": ("*",),
+        "guarantees": ("*certified*", "exact-tree*"),
+    }
     libraries: ClassVar[tuple[str, ...]] = ("foolbox",)
     description: ClassVar[str] = (
         "How many predictions withstand the worst small change that attacks can find, by how large "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -83,6 +83,7 @@ class BiasSuite(Suite):
         "How a model's answers and errors differ between groups of samples, with intervals that "
         "can hold no difference."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {"discrimination": ("*",)}
     headline: ClassVar[tuple[str, ...]] = (
         "groups/worst-group-top-1",
         "groups/demographic-parity-difference",

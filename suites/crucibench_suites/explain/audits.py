@@ -16,14 +16,14 @@ _LEVEL = 0.99
 def attributions(evidence: Evidence, scenario: Scenario) -> Findings:
     """Says where attributions don't depend on weights, or tell no more than chance."""
     records = evidence.own.records
-    same = np.ptp(records.array("attribution"), axis=1) == 0
+    same = ~(np.ptp(records.array("attribution"), axis=1) > 0)  # nan, too
     found: Findings = []
     if same.any():
         found.append(
             Finding(
                 code="no-attribution", severity=Severity.SUSPECT,
                 message=f"all parts of {int(same.sum())} of {len(same)} inputs get the same "
-                "attribution",
+                "attribution, or none (grad-cam: of a model without a convolution)",
                 evidence={"count": int(same.sum()), "n": len(same)},
             )
         )  # fmt: skip

@@ -101,10 +101,44 @@ def occlusion(question: Question) -> torch.Tensor:
     return found
 
 
+def grad_cam(question: Question) -> torch.Tensor:
+    """Returns where the last convolution's maps speak for the target: their sum, each weighted by
+    its mean gradient, cut off below 0, resized, and spread over a pixel's channels.
+
+    It knows no baseline. All nan where the model has no two-dimensional convolution.
+
+    Source:
+        Selvaraju et al., ICCV 2017.
+    """
+    maps: list[torch.Tensor] = []
+    layers = question.scores.modules() if isinstance(question.scores, torch.nn.Module) else ()
+    hooks = [
+        layer.register_forward_hook(lambda layer, given, made: maps.append(made))
+        for layer in layers
+        if isinstance(layer, torch.nn.Conv2d)
+    ]
+    try:
+        with torch.enable_grad():
+            score = question.score(question.inputs.detach().clone().requires_grad_())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not maps:
+        return torch.full_like(question.inputs, torch.nan)
+    # A convolution behind global pooling is a linear layer: it says nothing of places.
+    last = next((one for one in reversed(maps) if one[0, 0].numel() > 1), maps[-1])
+    (gradient,) = torch.autograd.grad(score.sum(), last)
+    found = (gradient.mean(dim=(2, 3), keepdim=True) * last).sum(dim=1, keepdim=True).relu()
+    size = question.inputs.shape[2:]
+    found = torch.nn.functional.interpolate(found.detach(), size=size, mode="bilinear")
+    return found.expand_as(question.inputs) / question.inputs.shape[1]
+
+
 METHODS: dict[str, Callable[[Question], torch.Tensor]] = {
     "gradient-x-input": gradient_x_input,
     "integrated-gradients": integrated_gradients,
     "occlusion": occlusion,
+    "grad-cam": grad_cam,
 }
 
 
@@ -147,6 +181,21 @@ def colour_share(question: Question, method: Callable[[Question], torch.Tensor])
     legs = (replace(question, inputs=grey, baselines=flat), replace(question, baselines=grey))
     shape, colour = (method(leg).double().flatten(1).sum(dim=1).abs() for leg in legs)
     return colour / (shape + colour)
+
+
+def mass_within(attributions: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
+    """Returns how much of the positive attribution lies within regions, shape (N,), in [0, 1].
+
+    Args:
+        attributions: shape (N, C, H, W), summed over channels.
+        regions: shape (N, H, W), bool. Where one is empty, or no attribution is positive: nan.
+
+    Source:
+        Relevance mass accuracy: Arras, Osman and Samek, Information Fusion 81 (2022).
+    """
+    positive = attributions.double().sum(dim=1).clamp(min=0)
+    within = (positive * regions).sum(dim=(1, 2)) / positive.sum(dim=(1, 2))
+    return torch.where(regions.any(dim=2).any(dim=1), within, torch.nan)
 
 
 def curve(

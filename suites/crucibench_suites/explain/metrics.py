@@ -56,6 +56,7 @@ def _mean(
 
 _RISE = "Petsiuk, Das and Saenko, RISE, BMVC 2018"
 _ADEBAYO = "Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018"
+_ARRAS = "Arras, Osman and Samek, Information Fusion 81 (2022): relevance mass accuracy"
 _RHO = "The mean over samples of Spearman's correlation of the signed attributions of an input's "
 _PARTS = "parts (64 image patches, or columns)"
 
@@ -91,6 +92,28 @@ NOISE = _mean(
     f"{_RHO}{_PARTS} with those after normal noise (0.02 of the range of pixels, or of a standard "
     "column's deviation).",
 )
+CORRUPTED = _mean(
+    "corruption-agreement",
+    "agreement under corruption",
+    "higher",
+    f"{_RHO}{_PARTS} with those of the corrupted image, of the class predicted without corruption.",
+)
+LOCALISED = _mean(
+    "relevance-mass",
+    "attribution within the region",
+    "higher",
+    "The mean over samples of the share of positive attribution, summed over channels, that lies "
+    "within the region that the user marks.",
+    source=_ARRAS,
+    lower=0,
+)
+LOCALISED_GAIN = _mean(
+    "relevance-mass-gain",
+    "attribution within the region, against chance",
+    "higher",
+    "The relevance mass minus the share of the image that the region takes: 0 is chance.",
+    source=_ARRAS,
+)
 COLOUR = _mean(
     "colour-share",
     "share of colour",
@@ -111,6 +134,8 @@ OF_METHOD = {
     "randomised": RANDOMISED,
     "noise": NOISE,
     "colour": COLOUR,
+    "localised": LOCALISED,
+    "localised_gain": LOCALISED_GAIN,
 }
 """By the column of records that each is the mean of."""
 

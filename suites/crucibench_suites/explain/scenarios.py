@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.corruption import Changed, CorruptionContext, corruptions
 from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.metric import Metric, MetricInfo
 from crucibench.contracts.records import Columns
@@ -16,6 +17,7 @@ from crucibench.contracts.scenario import Derived, MapContext, Mapped, Need, Wor
 from crucibench.contracts.statistic import Number
 from crucibench.contracts.suite import NamedFile
 from crucibench.metrics.numbers import numbers_of
+from crucibench.util.draws import Draws
 from crucibench.util.loading import load_factory, parse_factory
 from crucibench_suites.explain import metrics
 from crucibench_suites.explain.metrics import PerSample, correlations
@@ -29,6 +31,8 @@ OWN = "own"
 """The method of a user's own function."""
 
 _NOISE = 0.02
+_SMALL = 64
+"""Images of up to so many pixels a side are corrupted as CIFAR-10-C is, where that is defined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +42,19 @@ class Attributions(Mapped):
     Attributes:
         method: of `methods.METHODS`, or `OWN`.
         file: the user's file, where the method is their own.
+        regions: the user's file that marks what matters.
+        corruptions: of images, by name, with severities.
     """
 
     suite: str = "explain"
     method: str
     file: NamedFile | None = None
+    regions: NamedFile | None = None
+    corruptions: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
-    metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
-        metric.info for metric in metrics.OF_METHOD.values()
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (
+        *(metric.info for metric in metrics.OF_METHOD.values()),
+        metrics.CORRUPTED.info,
     )
     requires: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.GRADIENTS, Capability.SCORES, Capability.ANY_INPUT}
@@ -83,7 +92,8 @@ class Attributions(Mapped):
         def attributed(asked: Question) -> Any:
             return asked.pooled(method(asked)).cpu().numpy()
 
-        found = attributed(question)
+        whole = method(question)
+        found = question.pooled(whole).cpu().numpy()
         best = torch.from_numpy(found).argsort(dim=1, descending=True, stable=True)
         chance = torch.from_numpy(draws.uniform(ids, "order", found.shape[1:])).argsort(dim=1)
         areas = {
@@ -95,18 +105,52 @@ class Attributions(Mapped):
         noisy = noisy.clamp(0, 1) if inputs.ndim == 4 else noisy
         other = methods.randomised(module, draws.seed)
         unknown = np.full(len(ids), np.nan)
-        shuffled = colour = unknown
+        shuffled = colour = within = share = unknown
         if other is not None:
             shuffled = correlations(found, attributed(replace(question, scores=other)))
-        if inputs.ndim == 4 and inputs.shape[1] == 3:
+        if inputs.ndim == 4 and inputs.shape[1] == 3 and self.method != "grad-cam":
             colour = methods.colour_share(question, method).cpu().numpy()
+        if self.regions is not None:
+            marked = self._marked(inputs)
+            within = methods.mass_within(whole.cpu(), marked).numpy()
+            share = marked.double().mean(dim=(1, 2)).numpy()
+        known = np.where(np.isfinite(found).all(axis=1), 0.0, np.nan)
         return {
             "id": ids, "prediction": targets.cpu().numpy(), "attribution": found,
-            "deletion": (areas[False][1] - areas[False][0]).numpy(),
-            "insertion": (areas[True][0] - areas[True][1]).numpy(),
+            "deletion": known + (areas[False][1] - areas[False][0]).numpy(),
+            "insertion": known + (areas[True][0] - areas[True][1]).numpy(),
             "randomised": shuffled, "colour": colour,
             "noise": correlations(found, attributed(replace(question, inputs=noisy))),
+            "localised": within, "localised_gain": within - share,
+            **{
+                point: correlations(found, attributed(replace(question, inputs=encoded)))
+                for point, encoded in self._corrupted(work, context)
+            },
         }  # fmt: skip
+
+    def _corrupted(self, work: Work, context: MapContext) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yields images as the corruptions leave them, by point."""
+        for name, severities in self.corruptions:
+            one, images = corruptions().get(name), work.batch.inputs
+            if one.needs == "colour" and images.shape[1] != 3:
+                raise ValueError(f"corruption {name} is of images in colour")
+            small = max(images.shape[2:]) <= _SMALL and "cifar" in one.levels
+            given = CorruptionContext(work.batch.ids, Draws(context.draws.seed, one.stream))
+            made = one.apply(images, severities, given, "cifar" if small else "")
+            for severity, changed in zip(severities, made, strict=True):
+                inputs = Changed.of(images, changed).inputs
+                point = f"{name},{one.point(severity)}"
+                yield point, context.adapter.encode(work.batch.with_inputs(inputs)).float()
+
+    def _marked(self, images: torch.Tensor) -> torch.Tensor:
+        """Returns the user's regions, shape (N, H, W), bool."""
+        import torch
+
+        found = torch.as_tensor(np.asarray(_function(self.regions, "regions")(images.cpu())))
+        expected = (len(images), *images.shape[2:])
+        if tuple(found.shape) != expected:
+            raise ValueError(f"regions: expected shape {expected}, got {tuple(found.shape)}")
+        return found.bool()
 
     def _method(self) -> Callable[[Question], torch.Tensor]:
         from crucibench_suites.explain.methods import METHODS
@@ -114,7 +158,7 @@ class Attributions(Mapped):
         if self.file is None:
             return METHODS[self.method]
         file = self.file.path
-        function = load_factory(parse_factory(f"{file}:attribute", file.parent))
+        function = _function(self.file, "attribute")
 
         def attribute(asked: Question) -> torch.Tensor:
             found: torch.Tensor = function(
@@ -133,7 +177,18 @@ class Attributions(Mapped):
         """Returns the means over samples."""
         records = evidence.own.records.aligned(evidence.own.samples.ids)
         columns = {name: records.array(name) for name in metrics.OF_METHOD}
-        return numbers_by_column(metrics.OF_METHOD, columns)
+        found = numbers_by_column(metrics.OF_METHOD, columns)
+        for point in self.points[1:]:
+            column = {point: records.array(point)}
+            numbers = numbers_by_column({point: metrics.CORRUPTED}, column)
+            found += [replace(one, point=point) for one in numbers]
+        return found
+
+
+def _function(file: NamedFile | None, name: str) -> Callable[..., Any]:
+    """Returns a function of a user's file."""
+    assert file is not None
+    return load_factory(parse_factory(f"{file.path}:{name}", file.path.parent))
 
 
 def numbers_by_column(of: Mapping[str, Metric], columns: Mapping[str, Any]) -> list[Number]:

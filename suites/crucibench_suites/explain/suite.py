@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from crucibench.contracts.corruption import corruptions
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
@@ -15,7 +16,7 @@ from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 from crucibench_suites.explain.scenarios import OWN, Agreement, Attributions
 
-_METHODS = ("gradient-x-input", "integrated-gradients", "occlusion")
+_METHODS = ("gradient-x-input", "integrated-gradients", "occlusion", "grad-cam")
 _LIMITS = {"quick": 50, "standard": 500, "full": None}
 
 
@@ -23,11 +24,21 @@ class ExplainConfig(SuiteConfig):
     """Settings of the explain suite."""
 
     methods: list[str] = Field(default=list(_METHODS[:2]))
-    """Attribution methods: gradient-x-input, integrated-gradients, occlusion."""
+    """Attribution methods: gradient-x-input, integrated-gradients, occlusion, grad-cam."""
 
     own: str | None = None
     """A file whose function ``attribute(model, inputs, baselines, targets)`` is judged as well:
     it returns a tensor like ``inputs``."""
+
+    regions: str | None = None
+    """A file whose function ``regions(images)`` says where what matters lies: from images
+    (N, C, H, W) to truth values (N, H, W)."""
+
+    corruptions: list[str] = Field(default_factory=list)
+    """Registered corruptions of images under which attributions are to stay as they are."""
+
+    severities: list[int] = Field(default=[1, 3, 5], min_length=1)
+    """Of the corruptions."""
 
     reference: str | None = None
     """A model of the run, such as the earlier release, that attributions are held against."""
@@ -36,8 +47,21 @@ class ExplainConfig(SuiteConfig):
     """Samples; null for what the preset says."""
 
     def files(self) -> Mapping[str, str]:
-        """Returns the user's file, if there is one."""
-        return {} if self.own is None else {"own": self.own}
+        """Returns the user's files."""
+        named = {"own": self.own, "regions": self.regions}
+        return {name: file for name, file in named.items() if file is not None}
+
+    @model_validator(mode="after")
+    def _corruptions_known(self) -> Self:
+        for name in self.corruptions:
+            if name not in corruptions().names():
+                raise ValueError(unknown("corruption", name, corruptions().names()))
+            one = corruptions().get(name)
+            if one.modality != Modality.IMAGE or one.axes:
+                raise ValueError(f"{name} is no corruption of images with severities")
+            if lacking := sorted(set(self.severities) - set(one.severities)):
+                raise ValueError(f"{name} has no severity {lacking[0]}")
+        return self
 
     @field_validator("methods")
     @classmethod
@@ -57,7 +81,14 @@ class ExplainSuite(Suite):
         "Whether attributions say what a model's answers rest on: by deletion and insertion in "
         "their order and at random, under shuffled weights and noise, and how much rests on colour."
     )
-    headline: ClassVar[tuple[str, ...]] = ("integrated-gradients/deletion-gain",)
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "explanations": ("*",),
+        "shortcuts": ("*colour*",),
+    }
+    headline: ClassVar[tuple[str, ...]] = (
+        "integrated-gradients/deletion-gain",
+        "integrated-gradients/colour-share",
+    )
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
             title="Attributions",
@@ -83,15 +114,30 @@ class ExplainSuite(Suite):
             return f"it can't take parts of a {task.modality} away"
         if lacking := sorted(Attributions.requires - request.model.capabilities):
             return f"the model has no {' and no '.join(lacking)}"
-        limit = config.limit or _LIMITS[request.preset]
-        found = [Attributions(name=name, method=name, limit=limit) for name in config.methods]
+        found = [_attributions(name, request) for name in config.methods]
         if config.own is not None:
-            file = request.files["own"]
-            parameters = {"file": file.digest}
-            found.append(
-                Attributions(name=OWN, method=OWN, file=file, limit=limit, parameters=parameters)
-            )
+            found.append(_attributions(OWN, request))
         reference = config.reference
         if reference is None or reference == request.model.name:
             return found
         return [*found, *(Agreement.of(one, reference) for one in found)]
+
+
+def _attributions(method: str, request: SuiteRequest) -> Attributions:
+    """Returns the scenario of a method; corruptions and regions are of images."""
+    config = request.config
+    assert isinstance(config, ExplainConfig)
+    images = request.data.task.modality is Modality.IMAGE
+    chosen = [corruptions().get(name) for name in config.corruptions if images]
+    regions = request.files.get("regions") if images else None
+    file = request.files["own"] if method == OWN else None
+    digests = {"file": file, "regions": regions}
+    return Attributions(
+        name=method, method=method, file=file, regions=regions,
+        limit=config.limit or _LIMITS[request.preset],
+        corruptions=tuple((one.name, tuple(config.severities)) for one in chosen),
+        points=("", *(f"{one.name},{one.point(severity)}"
+                      for one in chosen for severity in config.severities)),
+        parameters={name: one.digest for name, one in digests.items() if one is not None}
+        | {one.name: {"version": one.version, "severities": config.severities} for one in chosen},
+    )  # fmt: skip

@@ -19,7 +19,7 @@ _DOUBTFUL = 0.01
 """Share of doubtful labels that a finding must be shown to exceed. Of 1,797 digits that nobody
 altered a forest doubts none, a logistic regression 6 (0.3 %)."""
 
-_TOLD = 0.55
+_INFERRED = 0.55
 """AUROC of membership that a finding must be shown to exceed: most models fit train a little
 better."""
 
@@ -62,13 +62,13 @@ def doubtful_labels(evidence: Evidence, scenario: Scenario) -> Findings:
                     evidence={"count": count, "n": n})]  # fmt: skip
 
 
-def members_told(evidence: Evidence, scenario: Scenario) -> Findings:
-    """Says when train samples are shown to be told from test samples by their loss."""
+def membership_inferred(evidence: Evidence, scenario: Scenario) -> Findings:
+    """Says when membership is shown to be inferred from the loss."""
     view, _ = membership(evidence)
     if metrics.AUROC.applies(view):
         return []
     lower, _, _, _ = auc_interval(view.scores, view.members, _LEVEL)
-    if lower <= _TOLD:
+    if lower <= _INFERRED:
         return []
     value = evaluate(metrics.AUROC.form(view), len(view))
     message = (
@@ -77,7 +77,7 @@ def members_told(evidence: Evidence, scenario: Scenario) -> Findings:
     )
     return [
         Finding(
-            code="members-told",
+            code="membership-inferred",
             severity=Severity.INFO,
             message=message,
             evidence={"auroc": value, "lower": lower},
@@ -101,7 +101,7 @@ LABELS = Audit(
 )
 MEMBERSHIP = Audit(
     name="membership",
-    description="Can train samples be told from test samples by their loss?",
-    function=members_told,
+    description="Can membership in the train role be inferred from the loss?",
+    function=membership_inferred,
     known_answer=_KNOWN + "MEMBERSHIP",
 )

@@ -77,5 +77,5 @@ LABELS = KnownFindings(
     spared={"doubtful-labels": lambda: _labels(9)},
 )
 MEMBERSHIP = KnownFindings(
-    planted={"members-told": _memorised}, clean=lambda: _membership(0.5)
+    planted={"membership-inferred": _memorised}, clean=lambda: _membership(0.5)
 )  # fmt: skip

@@ -154,7 +154,7 @@ def _tpr_reference(view: Membership, fpr: float) -> float:
     return float(true[false <= fpr + 1e-12].max())
 
 
-def _told(view: Membership, least: int) -> str:
+def _lacking(view: Membership, least: int) -> str:
     others = int((~view.members).sum())
     if not view.members.any() or not others:
         return "it needs samples of both roles"
@@ -165,15 +165,15 @@ def _told(view: Membership, least: int) -> str:
 
 def _membership(seed: int, others: int, members: int) -> Membership:
     rng = np.random.default_rng(seed)
-    told = np.repeat([False, True], [others, members])
-    return Membership(np.round(rng.normal(size=len(told)) + told, 2), told)
+    known = np.repeat([False, True], [others, members])
+    return Membership(np.round(rng.normal(size=len(known)) + known, 2), known)
 
 
 def _tpr_metric(fpr: float, name: str, percent: str) -> Metric:
     least = round(1 / fpr)
     info = MetricInfo(
         id=f"membership-tpr-at-fpr-{name}",
-        name=f"train samples told at {percent} % false alarms",
+        name=f"membership TPR at {percent} % FPR",
         direction="lower",
         definition="The largest share of train samples whose loss lies below a threshold below "
         f"which at most {percent} % of the test samples' losses lie. {fpr:g} is chance.",
@@ -184,7 +184,7 @@ def _tpr_metric(fpr: float, name: str, percent: str) -> Metric:
     )
     return Metric(
         info=info, kinds=("membership",), form=partial(_tpr, fpr=fpr),
-        reference=partial(_tpr_reference, fpr=fpr), applies=lambda view: _told(view, least),
+        reference=partial(_tpr_reference, fpr=fpr), applies=lambda view: _lacking(view, least),
         examples=lambda: [_membership(seed, 2 * least, 300) for seed in (0, 1)],
     )  # fmt: skip
 
@@ -207,7 +207,7 @@ AUROC = Metric(
     kinds=("membership",),
     form=lambda view: Ranking(view.scores, view.members),
     reference=_auroc_reference,
-    applies=lambda view: _told(view, 1),
+    applies=lambda view: _lacking(view, 1),
     examples=lambda: [_membership(0, 30, 40), _membership(1, 50, 20)],
 )  # fmt: skip
 TPR_1 = _tpr_metric(0.01, "1e-2", "1")

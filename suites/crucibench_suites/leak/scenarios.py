@@ -23,6 +23,7 @@ from crucibench.metrics.numbers import numbers_of
 from crucibench.stats import newcombe_paired
 from crucibench.tasks.classification.view import Bools, ClassView, Ints
 from crucibench_suites.leak import metrics
+from crucibench_suites.leak.embeddings import embedded
 from crucibench_suites.leak.metrics import Flagged, Membership
 from crucibench_suites.leak.sketches import features_of, partners
 
@@ -43,32 +44,45 @@ class NearDuplicates(Derived):
     name: str = "near-duplicates"
     metrics: tuple[MetricInfo, ...] = ()  # type: ignore[misc]
 
+    version: ClassVar[int] = 2
     perturbs: ClassVar[bool] = True
     audits: ClassVar[tuple[str, ...]] = ("near-duplicates",)
 
     @classmethod
-    def of(cls, kind: TaskKind, *, train: bool) -> NearDuplicates:
-        """Returns the scenario of a kind of task."""
+    def of(cls, kind: TaskKind, *, train: bool, embedding: str | None = None) -> NearDuplicates:
+        """Returns the scenario of a kind of task, and of a model whose features are looked at."""
         roles = ("train", "test") if train else ("test",)
         sketches = [Need(alias=role, cell=f"leak/sketches/{role}") for role in roles]
+        if embedding is not None:
+            outputs = frozenset({"features"})
+            sketches += [
+                Need(alias=f"features/{role}", cell=f"pass/{role}", model=embedding,
+                     outputs=outputs)
+                for role in roles
+            ]  # fmt: skip
         judged = metrics_named(kind.metrics)
         names = [one.name for one in judged if not one.by_class]
         return cls(
             needs=(Need(alias="pass", cell="pass/test"), *sketches),
             points=(*roles, *names, WITHOUT),
+            parameters={} if embedding is None else {"embedding": embedding},
             metrics=(metrics.NEAR.info, metrics.EFFECT, *(one.info for one in judged)),
         )
 
     def derive(self, evidence: Evidence) -> Columns:
         """Returns for each test sample which one it repeats: ids, empty for none."""
-        test, train = evidence.needs["test"], evidence.needs.get("train")
+        needs = evidence.needs
+        test = needs["test"]
         columns: dict[str, object] = {"id": list(test.samples.ids)}
-        for name, other in (("test", None), ("train", train)):
-            if name == "train" and train is None:
-                continue
+        for role in (one for one in ("test", "train") if one in needs):
+            other = None if role == "test" else needs[role]
             found = partners(test, other, evidence.task.modality)
-            ids = (other or test).samples.ids
-            columns[name] = [ids[row] if row >= 0 else "" for row in found]
+            if "embedding" in self.parameters:
+                pairs = [(needs[name], needs[f"features/{name}"]) for name in ("test", role)]
+                more = embedded(pairs[0], None if other is None else pairs[1], found < 0)
+                found = np.maximum(found, more)
+            ids = needs[role].samples.ids
+            columns[role] = [ids[row] if row >= 0 else "" for row in found]
         return columns
 
     def numbers(self, evidence: Evidence) -> Sequence[Number]:
@@ -302,7 +316,7 @@ def _paired(lead: NDArray[np.int_], level: float) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedOn(Derived):
-    """Whether train samples can be told from test samples by their loss."""
+    """Whether membership in the train role can be inferred from the loss."""
 
     suite: str = "leak"
     name: str = "membership"
@@ -315,7 +329,7 @@ class TrainedOn(Derived):
     audits: ClassVar[tuple[str, ...]] = ("membership",)
 
     def numbers(self, evidence: Evidence) -> Sequence[Number]:
-        """Returns how well they are told."""
+        """Returns how well it can."""
         view, units = membership(evidence)
         found = numbers_of(metrics.OF_MEMBERSHIP, view, units=units)
         return [

@@ -1,4 +1,4 @@
-"""Sketches of samples, from which near-duplicates are told, and how alike two of them must be."""
+"""Sketches of samples, by which near-duplicates are found, and how alike two of them must be."""
 
 from __future__ import annotations
 
@@ -19,13 +19,22 @@ from crucibench.contracts.task import Modality
 Ints = NDArray[np.int64]
 
 VECTOR, HASH, CODES = "input:vector", "input:hash", "input:codes"
+PIXELS = "input:pixels"
 """Columns of sketches; what begins with ``input:`` is never published unasked."""
 
+IMAGE_RMS = 0.006
+"""Root mean square of the difference of thumbnails (8 by 8 pixels in colour, in [0, 1]) up to which
+two images are near-duplicates, unless they show nothing: 1.5 of 255 levels."""
+
 IMAGE_COSINE = 0.985
-"""Least cosine of two images' centred thumbnails of 8 by 8 pixels in colour."""
+"""Least cosine of two images' centred thumbnails, where they differ by more."""
+
+IMAGE_SPATIAL = 0.95
+"""Least cosine then of thumbnails each of whose channels is centred: two skies have colours in
+common."""
 
 IMAGE_BITS = 12
-"""Most bits of 64 in which their perceptual hashes may differ."""
+"""Or most bits of 64 in which their perceptual hashes differ."""
 
 TEXT_JACCARD = 0.5
 """Least share of shingles (5 characters each) that two texts have in common, as estimated."""
@@ -37,30 +46,43 @@ _BITS = 512
 _SHINGLE = 5
 _BLOCK = 1 << 24
 _FLAT = 1e-3
-"""Standard deviation of pixels in [0, 1] below which a thumbnail shows nothing."""
+"""Root mean square of centred pixels in [0, 1] below which a thumbnail shows nothing."""
+
+SIDE = 32
+"""Pixels a side of what embeddings' candidates are compared in."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sketches(Mapped):
-    """Sketches the samples of a role; it asks the model nothing."""
+    """Sketches the samples of a role; it asks the model nothing.
+
+    Attributes:
+        pixels: whether images of 32 by 32 pixels are kept as well, for candidates by embedding.
+    """
 
     suite: str = "leak"
+    pixels: bool = False
 
+    version: ClassVar[int] = 2
     perturbs: ClassVar[bool] = True  # what is sketched is the sample in the model's geometry
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
-        return {"id": list(work.batch.ids), **sketched(work.batch, context.adapter.task.modality)}
+        modality = context.adapter.task.modality
+        return {"id": list(work.batch.ids), **sketched(work.batch, modality, pixels=self.pixels)}
 
 
-def sketched(batch: Batch, modality: Modality) -> dict[str, Any]:
+def sketched(batch: Batch, modality: Modality, *, pixels: bool = False) -> dict[str, Any]:
     """Returns the columns of a batch's sketches, n rows each."""
     if modality is Modality.IMAGE:
         pictures = [_picture(image.numpy()) for image in batch.inputs]
-        return {
-            VECTOR: np.array([thumbnail(one) for one in pictures], dtype=np.float32),
+        columns = {
+            VECTOR: np.array([thumbnail(one, 8).ravel() for one in pictures]),
             HASH: np.packbits([perceptual_hash(one) for one in pictures], axis=1),
         }
+        if pixels:
+            columns[PIXELS] = np.array([thumbnail(one, SIDE).ravel() for one in pictures])
+        return columns
     if modality is Modality.TEXT:
         texts = [one if isinstance(one, str) else "\x1f".join(one) for one in batch.inputs]
         return {VECTOR: np.array([min_hash(text) for text in texts], dtype=np.int8)}
@@ -82,14 +104,11 @@ def _picture(pixels: NDArray[np.float32]) -> Any:
     return Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0))
 
 
-def thumbnail(picture: Any) -> NDArray[np.float64]:
-    """Returns an image's 8 by 8 pixels in RGB, centred, as a unit vector (192,); 0 if flat."""
+def thumbnail(picture: Any, side: int) -> NDArray[np.uint8]:
+    """Returns an image in so many pixels a side, in RGB, (side, side, 3)."""
     from PIL import Image
 
-    small = picture.convert("RGB").resize((8, 8), Image.Resampling.BOX)
-    vector = np.asarray(small, dtype=np.float64).ravel() / 255
-    vector -= vector.mean()
-    return vector / np.linalg.norm(vector) if vector.std() > _FLAT else np.zeros(192)
+    return np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BOX))
 
 
 def perceptual_hash(picture: Any) -> NDArray[np.bool_]:
@@ -178,20 +197,43 @@ def partners(test: CellEvidence, train: CellEvidence | None, modality: Modality)
 
 def _alike(first: Any, second: Any) -> Iterator[tuple[int, NDArray[np.bool_]]]:
     """Yields which samples of the second are alike to some of the first, with the first's row."""
-    vectors = [one.array(VECTOR).astype(np.float32) for one in (first, second)]
-    images = HASH in first
-    bits = [np.unpackbits(one.array(HASH), axis=1) * 2.0 - 1.0 for one in (first, second)
-            if images]  # fmt: skip
-    signs = [one.astype(np.float32) for one in bits]
     step = max(1, _BLOCK // max(1, len(second)))
+    if HASH in first:
+        ours, theirs = (Thumbnails(one) for one in (first, second))
+        for start in range(0, len(first), step):
+            yield start, ours.alike(slice(start, start + step), theirs)
+        return
+    signs = [one.array(VECTOR).astype(np.float32) for one in (first, second)]
     for start in range(0, len(first), step):
-        rows = slice(start, start + step)
-        cosines = vectors[0][rows] @ vectors[1].T
-        if images:
-            apart = (64 - signs[0][rows] @ signs[1].T) / 2
-            yield start, (cosines >= IMAGE_COSINE) & (apart <= IMAGE_BITS)
-        else:
-            yield start, cosines >= TEXT_JACCARD * _BITS
+        yield start, signs[0][start : start + step] @ signs[1].T >= TEXT_JACCARD * _BITS
+
+
+class Thumbnails:
+    """Images as they are compared: thumbnails less their mean, and perceptual hashes."""
+
+    def __init__(self, records: Any) -> None:
+        """Reads the sketches of n images."""
+        pixels = records.array(VECTOR).astype(np.float32) / 255
+        self.mean = pixels.mean(axis=1)
+        self.centred = pixels - self.mean[:, None]
+        # Of each channel, its mean less the image's: what is left of them shows where things are.
+        self.tint = self.centred.reshape(len(pixels), -1, 3).mean(axis=1)
+        self.energy = (self.centred**2).sum(axis=1)
+        self.spatial = np.maximum(self.energy - 64 * (self.tint**2).sum(axis=1), 1e-9)
+        self.signs = np.unpackbits(records.array(HASH), axis=1).astype(np.float32) * 2 - 1
+
+    def alike(self, rows: slice, others: Thumbnails) -> NDArray[np.bool_]:
+        """Returns which of n rows are near-duplicates of which of m others, (n, m)."""
+        energy = self.energy[rows, None]
+        shared = self.centred[rows] @ others.centred.T
+        apart = energy + others.energy - 2 * shared
+        apart += 192 * (self.mean[rows, None] - others.mean) ** 2
+        like = shared >= IMAGE_COSINE * np.sqrt(energy * others.energy)
+        spatial = np.sqrt(self.spatial[rows, None] * others.spatial)
+        placed = shared - 64 * self.tint[rows] @ others.tint.T >= IMAGE_SPATIAL * spatial
+        placed |= self.signs[rows] @ others.signs.T >= 64 - 2 * IMAGE_BITS
+        seen = np.minimum(energy, others.energy) > 192 * _FLAT**2
+        return np.asarray(seen & ((apart <= 192 * IMAGE_RMS**2) | (like & placed)))
 
 
 def _rows_alike(test: CellEvidence, train: CellEvidence | None) -> Ints:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from crucibench.contracts.capability import Capability
@@ -27,16 +27,21 @@ class LeakConfig(SuiteConfig):
     """What judges the test labels: ``cross-validated``, or a model of the run by name, such as
     logged predictions with the probabilities that another tool gave; null for nothing."""
 
+    embedding: str | None = None
+    """A model of the run: images near in its features are compared as mirrored and cropped, too;
+    null for none. One for all models, so that the same samples are left out for all."""
+
 
 class LeakSuite(Suite):
-    """What test and train share, which labels are doubtful, and who can be told to be in train."""
+    """What test and train share, which labels are doubtful, and what membership inference finds."""
 
     name: ClassVar[str] = "leak"
     axis: ClassVar[str] = "leakage"
     description: ClassVar[str] = (
         "Which test samples are near-duplicates and what each number is without them, which labels "
-        "are doubtful and what they leave open, and whether train samples are told by their loss."
+        "are doubtful and what they leave open, and how well membership is inferred from the loss."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {"membership": ("membership/*",)}
     headline: ClassVar[tuple[str, ...]] = (
         "near-duplicates[train]/near-duplicate-share",
         "membership/membership-tpr-at-fpr-1e-2",
@@ -59,7 +64,7 @@ class LeakSuite(Suite):
         ),
         Section(title="Membership", kind="metrics", scenario="membership"),
         Section(
-            title="Train samples told from test samples",
+            title="Membership inference",
             kind="line",
             scenario="membership",
             table="roc",
@@ -86,6 +91,11 @@ class LeakSuite(Suite):
             raise InputError(
                 unknown("judge of labels", config.labels, (CROSS_VALIDATED, *request.models))
             )
+        if config.embedding is not None:
+            if config.embedding not in request.models:
+                raise InputError(unknown("model", config.embedding, request.models))
+            if task.modality is not Modality.IMAGE:
+                raise InputError(f"leak.embedding is for images, not for a {task.modality}")
         if not kind.headline:
             return f"a plain pass over data of the task {task.kind} is not judged"
         train = data.counts.get("train", 0) > 0
@@ -96,9 +106,12 @@ class LeakSuite(Suite):
         judged = bool(config.labels) and task.one_class and "test" not in data.unlabelled
         for role in roles:
             if sketched or (judged and role == "test"):
-                found.append(Sketches(name=f"sketches/{role}", role=role))
+                pixels = config.embedding is not None
+                parameters = {"pixels": True} if pixels else {}
+                found.append(Sketches(name=f"sketches/{role}", role=role, pixels=pixels,
+                                      parameters=parameters))  # fmt: skip
         if sketched:
-            found.append(NearDuplicates.of(kind, train=train))
+            found.append(NearDuplicates.of(kind, train=train, embedding=config.embedding))
         if judged and config.labels:
             found.append(Labels.of(config.labels, request.model.name, request.models))
         if train and task.one_class and Capability.SCORES in request.model.capabilities:

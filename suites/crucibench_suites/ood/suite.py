@@ -110,6 +110,7 @@ class OODSuite(Suite):
         "Whether the model can tell inputs that are unlike what it was made for, near and far, by "
         "fourteen detectors."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {"unfamiliar-inputs": ("*",)}
     headline: ClassVar[tuple[str, ...]] = ("headline[near]/ood-auroc", "headline[far]/ood-auroc")
     sections: ClassVar[tuple[Section, ...]] = (
         Section(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from crucibench.contracts.audit import AuditCase, KnownFindings, example_cell, example_evidence
+from crucibench_suites.poison.scan import Scan
 from crucibench_suites.poison.scenarios import WithTrigger
 from crucibench_suites.poison.triggers import Trigger
 
@@ -32,4 +33,19 @@ TRIGGER = KnownFindings(
     },
     clean=lambda: _case(0.0),
     spared={"trigger-works": lambda: _case(0.5)},
+)
+
+
+def _scanned(smallest: float) -> AuditCase:
+    """Returns triggers of six classes, one of which is of so much of the others' size."""
+    sizes = 0.08 * np.array([1.0, 1.1, 0.9, smallest, 1.0, 1.05])
+    columns = {"id": list("abcdef"), "size": sizes, "success": np.ones(6)}
+    own = example_cell({"id": ["0" * 32]}, np.zeros(1), probes={"triggers": columns})
+    return AuditCase(example_evidence(own), Scan())
+
+
+SCAN = KnownFindings(
+    planted={"trigger-suspected": lambda: _scanned(0.4)},
+    clean=lambda: _scanned(0.95),
+    spared={"trigger-suspected": lambda: _scanned(0.7)},
 )

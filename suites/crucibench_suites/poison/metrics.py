@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,12 @@ class Compared:
     Attributes:
         right: shape (n,).
         clean: shape (n,), float64: the share of the others that are.
+        flipped: the share of labels that were flipped in the model's training.
     """
 
     right: Bools
     clean: NDArray[np.float64]
+    flipped: float
 
     def __len__(self) -> int:
         return len(self.right)
@@ -67,8 +70,16 @@ def _mean_of(hits: Bools, among: Bools) -> float:
     return sum(chosen) / len(chosen) if chosen else float("nan")
 
 
-def _cost(view: Compared) -> Form:
-    return RowMetric(difference(weighted_mean(view.clean), weighted_mean(view.right)))
+def _cost(view: Compared, *, per_label: bool = False) -> Form:
+    unit = view.flipped if per_label else 1.0
+    return RowMetric(difference(*(weighted_mean(one / unit) for one in (view.clean, view.right))))
+
+
+def _cost_reference(view: Compared) -> float:
+    return sum(map(float, view.clean)) / len(view) - sum(map(int, view.right)) / len(view)
+
+
+_COMPARED = Compared(np.arange(60) % 3 > 0, np.arange(60) % 5 / 4, 0.1)
 
 
 def _metric(info: MetricInfo, form: object, reference: object, **more: object) -> Metric:
@@ -115,10 +126,20 @@ COST = _metric(
         "unaltered labels minus that of the model, on the same samples.",
     ),
     _cost,
-    lambda view: sum(map(float, view.clean)) / len(view) - sum(map(int, view.right)) / len(view),
+    _cost_reference,
     kinds=("compared samples",),
-    examples=lambda: [
-        Compared(np.arange(60) % 3 > 0, np.arange(60) % 5 / 4),
-    ],
+    examples=lambda: [_COMPARED],
 )  # fmt: skip
+SENSITIVITY = _metric(
+    MetricInfo(
+        id="flip-sensitivity", name="sensitivity to flipped labels", direction="lower",
+        definition="The accuracy lost to flipped labels by the share of labels that were flipped: "
+        "at 1, each label flipped in a hundred costs a point of accuracy.",
+    ),
+    partial(_cost, per_label=True),
+    lambda view: _cost_reference(view) / view.flipped,
+    kinds=("compared samples",),
+    examples=lambda: [_COMPARED],
+)  # fmt: skip
+OF_FLIPS = (COST, SENSITIVITY)
 OF_TRIGGER = (SUCCESS, EXCESS, RECOVERY)

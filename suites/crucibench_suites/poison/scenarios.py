@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -40,6 +40,7 @@ class WithTrigger(Mapped):
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
     perturbs: ClassVar[bool] = True
     audits: ClassVar[tuple[str, ...]] = ("trigger",)
+    headline_metrics: ClassVar[tuple[str, ...]] = ("trigger-success",)
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
@@ -80,21 +81,31 @@ def triggered(evidence: Evidence, trigger: Trigger) -> Triggered:
 class FlippedLabels(Derived):
     """What a model lost that was trained on partly flipped labels.
 
-    Where trainings of one recipe are judged, the recipe's number says what the next training loses.
+    Where trainings of one recipe are judged, each on its own share of flipped labels, the recipe's
+    numbers say what the next training loses.
+
+    Attributes:
+        share: of labels flipped in the model's training.
     """
 
     suite: str = "poison"
     name: str = "flipped-labels"
+    share: float
 
-    metrics: ClassVar[tuple[MetricInfo, ...]] = (metrics.COST.info,)
+    metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(one.info for one in metrics.OF_FLIPS)
 
     @classmethod
-    def of(cls, clean: Sequence[str]) -> FlippedLabels:
-        """Returns the scenario, given the models that were trained on unaltered labels."""
-        needs = [Need(alias=f"clean/{name}", cell="pass/test", model=name) for name in clean]
+    def of(cls, shares: Mapping[str, float], model: str) -> FlippedLabels:
+        """Returns a model's scenario, given the shares of flipped labels by model."""
+        needs = [
+            Need(alias=f"clean/{name}", cell="pass/test", model=name)
+            for name, share in shares.items()
+            if not share
+        ]
         return cls(
-            needs=(Need(alias="own", cell="pass/test"), *needs), parameters={"clean": list(clean)}
-        )
+            share=shares[model], needs=(Need(alias="own", cell="pass/test"), *needs),
+            parameters={"flipped": dict(shares)},
+        )  # fmt: skip
 
     def numbers(self, evidence: Evidence) -> Sequence[Number]:
         """Returns the accuracy lost."""
@@ -105,5 +116,5 @@ class FlippedLabels(Derived):
             return found
 
         clean = [right(cell) for alias, cell in evidence.needs.items() if alias != "own"]
-        view = Compared(right(evidence.needs["own"]), np.mean(clean, axis=0))
-        return numbers_of([metrics.COST], view)
+        view = Compared(right(evidence.needs["own"]), np.mean(clean, axis=0), self.share)
+        return numbers_of(metrics.OF_FLIPS, view)

@@ -14,7 +14,9 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.contracts.task import Modality
 from crucibench.util.errors import InputError
+from crucibench.util.numbers import Number
 from crucibench.util.suggest import unknown
+from crucibench_suites.poison.scan import MOST_CLASSES, Scan
 from crucibench_suites.poison.scenarios import FlippedLabels, WithTrigger
 from crucibench_suites.poison.triggers import Trigger
 
@@ -28,8 +30,12 @@ class PoisonConfig(SuiteConfig):
     triggers: dict[str, Trigger] = Field(default_factory=dict)
     """Triggers by name; whoever suspects none has none to try."""
 
-    clean: list[str] = Field(default_factory=list)
-    """Models of the run that were trained on unaltered labels: all others are held against them."""
+    scan: bool = False
+    """Whether triggers that nobody supplied are searched, of up to 20 classes."""
+
+    flipped: dict[str, Number] = Field(default_factory=dict)
+    """What share of labels was flipped in each training, by model of the run. Those of 0 are what
+    the others are held against."""
 
     def files(self) -> Mapping[str, str]:
         """Returns the pictures of triggers."""
@@ -38,6 +44,16 @@ class PoisonConfig(SuiteConfig):
             for name, one in self.triggers.items()
             if one.file is not None
         }
+
+    @field_validator("flipped")
+    @classmethod
+    def _shares(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, share in value.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name}: expected a share from 0 to 1, got {share:g}")
+        if value and 0 not in value.values():
+            raise ValueError("no model has a share of 0, to hold the others against")
+        return value
 
     @field_validator("triggers")
     @classmethod
@@ -57,35 +73,56 @@ class PoisonSuite(Suite):
         "How often triggers that the settings give steer a model to their class, and how much "
         "accuracy trainings on flipped labels lose."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "triggers": ("*trigger*",),
+        "poisoned-data": ("*flip*",),
+    }
+    headline: ClassVar[tuple[str, ...]] = ("flipped-labels/flip-sensitivity",)
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
             title="Poisoning",
             kind="metrics",
-            note="A trigger that is not tried is not found: no number here says that there is no "
-            "backdoor.",
+            note="A trigger that is neither tried nor small is not found: no number here says that "
+            "there is no backdoor.",
+        ),
+        Section(
+            title="Smallest triggers",
+            kind="table",
+            scenario="scan",
+            table="triggers",
+            note="What the scan found for each class.",
         ),
     )
     config: ClassVar[type[SuiteConfig]] = PoisonConfig
     scoring = ("audits", "known_answers", "metrics")
-    metrics: ClassVar[tuple[MetricInfo, ...]] = (*WithTrigger.metrics, *FlippedLabels.metrics)
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (
+        *WithTrigger.metrics,
+        *FlippedLabels.metrics,
+        *Scan.metrics,
+    )
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios for one model on one data set, or why none applies."""
         config, task = request.config, request.data.task
         if not isinstance(config, PoisonConfig):
             raise TypeError(f"expected a PoisonConfig, got {type(config).__name__}")
-        for name in config.clean:
+        for name in config.flipped:
             if name not in request.models:
                 raise InputError(unknown("model", name, request.models))
         if not task.one_class:
             return "it needs classes"
         found: list[Scenario] = []
-        if config.clean and request.model.name not in config.clean:
-            found.append(FlippedLabels.of(config.clean))
+        if config.flipped.get(request.model.name):
+            found.append(FlippedLabels.of(config.flipped, request.model.name))
         images = task.modality is Modality.IMAGE and not request.model.geometry.get("own_sizes")
         if images and Capability.ANY_INPUT in request.model.capabilities:
             found += [self._trigger(name, one, request) for name, one in config.triggers.items()]
-        return found or "the settings name no trigger for images, and no models of clean labels"
+            if config.scan and len(task.classes) > MOST_CLASSES:
+                raise InputError(f"poison.scan searches up to {MOST_CLASSES} classes")
+            found += [Scan()] if config.scan else []
+        return (
+            found or "the settings name no trigger for images, and no flipped labels of this model"
+        )
 
     def _trigger(self, name: str, trigger: Trigger, request: SuiteRequest) -> WithTrigger:
         if trigger.target not in request.data.task.classes:

@@ -47,6 +47,10 @@ class PromptedSuite(Suite):
         "What a language model answers to items with references: right choices, written answers, "
         "bits per byte, and how far the numbers hang on the wording of the prompt."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "accuracy": ("*",),
+        "discrimination": ("*bbq*",),
+    }
     sections: ClassVar[tuple[Section, ...]] = (
         Section(title="All numbers", kind="metrics"),
         Section(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -38,6 +38,7 @@ class ShiftSuite(Suite):
         "reading errors in texts, noise, gaps and unit errors in tables, by severity; the worst "
         "subpopulation; and shifted data of your own, with labels or without."
     )
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {"changed-inputs": ("*",)}
     headline: ClassVar[tuple[str, ...]] = (
         "summary/corrupted-top-1",
         "summary/top-1-drop",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -74,6 +74,7 @@ class ThroughputSuite(Suite):
 
     name: ClassVar[str] = "throughput"
     axis: ClassVar[str] = "speed"
+    risks: ClassVar[Mapping[str, tuple[str, ...]]] = {"energy": ("*energy*",)}
     description: ClassVar[str] = (
         "How fast the model answers, alone, in batches and under load, with answers checked while "
         "the clock runs."

@@ -515,3 +515,10 @@ def sites(
         made[name] = tmp_path_factory.mktemp("sites") / name
         write_site([run], made[name], ranked=False)
     return made
+
+
+@pytest.fixture
+def kept_run(tmp_path: Path) -> Path:
+    """Returns a copy of the run of two models that version 0.1.0 left."""
+    kept = Path(__file__).parents[2] / "kept" / "0.1.0" / "run"
+    return shutil.copytree(kept, tmp_path / "93e9049701d7")

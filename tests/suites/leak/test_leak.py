@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 
@@ -18,7 +24,7 @@ from crucibench.contracts.statistic import Share
 from crucibench.contracts.task import Modality
 from crucibench.metrics.forms import as_rows, evaluate
 from crucibench.util.errors import InputError
-from crucibench_suites.leak import metrics, scenarios, sketches
+from crucibench_suites.leak import embeddings, metrics, scenarios, sketches
 
 RNG = np.random.default_rng(0)
 
@@ -200,3 +206,117 @@ def test_what_can_not_be_had_is_refused(tmp_path: Path, settings: Any, says: str
             data=f"npz:{tmp_path}/d.npz", suites=["leak", "accuracy"], settings=settings,
             out=tmp_path / "results",
         )  # fmt: skip
+
+
+ROW_MEANS = """
+import torch
+from torch import nn
+
+class RowMeans(nn.Module):
+    '''Its features, means of rows, are the same for an image and its mirror image.'''
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(32, 2)
+
+    def forward(self, x):
+        return self.head(x.mean(dim=(1, 3)))
+
+def featured():
+    return RowMeans()
+"""
+
+
+def test_mirrored_and_cropped_images_are_found_by_an_embedding(tmp_path: Path) -> None:
+    made, _ = images(60)
+    train, test = made[:40], made[40:].clone()
+    test[:10] = train[:10].flip(3)
+    test[10:12] = torch.nn.functional.interpolate(train[10:12, :, 3:, 3:], size=32, mode="bilinear")
+    arrays = {role: np.rint(part.numpy().transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+              for role, part in (("train", train), ("test", test))}  # fmt: skip
+    np.savez(
+        tmp_path / "d.npz", x_train=arrays["train"], x_test=arrays["test"],
+        y_train=np.arange(40) % 2, y_test=np.arange(20) % 2,
+    )  # fmt: skip
+    (tmp_path / "models.py").write_text(ROW_MEANS)
+
+    def shares(**settings: Any) -> set[float]:
+        table = cb.run(
+            models=[f"a=torch:{tmp_path}/models.py:featured",
+                    f"b=torch:{tmp_path}/models.py:featured"],
+            data=f"npz:{tmp_path}/d.npz", suites=["leak"], out=tmp_path / "results",
+            settings=settings,
+        ).metrics()  # fmt: skip
+        keep = (table.metric == "near-duplicate-share") & (table.point == "train")
+        return set(table[keep].value)
+
+    assert shares() == {0.0}
+    assert shares(**{"leak.embedding": "a"}) == {0.6}
+    whole = arrays["train"][:3]
+    assert embeddings.aligned(whole, whole[:, :, ::-1]) == pytest.approx(1, abs=1e-5)
+    assert (embeddings.aligned(whole, arrays["train"][3:6]) < embeddings.ALIGNED).all()
+
+
+MORTAL = """
+import os
+import time
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from crucibench_suites.leak import sketches
+
+HONEST, CALLS = sketches.sketched, Path(__file__).with_name("calls")
+
+def sketched(batch, modality, **more):
+    with CALLS.open("a") as stream:
+        stream.write("\\n")
+    if len(CALLS.read_text()) == int(os.environ.get("STOP_AT", 0)):
+        time.sleep(600)
+    return HONEST(batch, modality, **more)
+
+sketches.sketched = sketched
+
+def function(images):
+    return np.stack([images.mean(axis=(1, 2, 3)), 1 - images.mean(axis=(1, 2, 3))], axis=1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills as POSIX does")
+def test_killed_among_sketches_it_keeps_what_it_computed(tmp_path: Path) -> None:
+    made, _ = images(120)
+    arrays = np.rint(made.numpy().transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+    arrays[100:110] = arrays[:10]
+    np.savez(tmp_path / "d.npz", x_train=arrays[:60], x_test=arrays[60:],
+             y_train=np.arange(60) % 2, y_test=np.arange(60) % 2)  # fmt: skip
+    (tmp_path / "models.py").write_text(MORTAL)
+    calls = tmp_path / "calls"
+
+    def attempt(out: str, stop_at: int = 0) -> tuple[int, int]:
+        calls.write_text("")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "crucibench", "run", "--suite", "leak", "--workers", "1",
+             "--model", "m=python:models.py:function", "--data", "npz:d.npz", "--batch-size", "4",
+             "--no-cache", "--quiet", "--out", out],
+            cwd=tmp_path, env={**os.environ, "STOP_AT": str(stop_at)}, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        while stop_at and process.poll() is None and len(calls.read_text()) < stop_at:
+            time.sleep(0.05)
+        if stop_at:
+            engine = psutil.Process(process.pid)
+            for one in (engine, *engine.children(recursive=True)):
+                one.kill()
+        return process.wait(), len(calls.read_text())
+
+    assert attempt("whole") == (0, 30)
+    assert attempt("killed", 22) == (-signal.SIGKILL, 22)
+    assert not list(tmp_path.glob("killed/*/manifest.json"))
+    code, again = attempt("killed")
+    assert (code, again) == (0, 9)  # that under way, and those after it
+    whole, killed = (cb.load(next(tmp_path.glob(f"{name}/*"))) for name in ("whole", "killed"))
+    assert killed.digest == whole.digest

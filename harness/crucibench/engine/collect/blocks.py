@@ -28,6 +28,7 @@ from crucibench.engine.collect.open_cell import OpenCell, stage_records
 from crucibench.engine.inspect import Inspection
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.metrics.askings import numbers_of_cell
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.store.cells import CellFile, StageFile
 from crucibench.util.errors import InputError
@@ -170,17 +171,21 @@ class Blocks:
             (records,) = stage_records(self._lifecycle.layout, asked.id, [stage]).values()
             answers = CellEvidence(
                 cell=asked.id, model=asked.model, role="test", records=records, samples=samples
-            )
+            ).by_asking()
             for cell in derived_from(self._whole, asked):
                 evidence = Evidence(
-                    own=replace(answers, cell=cell.id, records=Records(to_table({"id": []}))),
+                    own=replace(
+                        answers, cell=cell.id, records=Records(to_table({"id": []})), askings=()
+                    ),
                     needs={
                         alias: answers for alias, other in cell.needs.items() if other == asked.id
                     },
                     data=card, options=self._options,
                 )  # fmt: skip
                 infos |= {info.id: info for info in cell.scenario.metrics}
-                numbers |= {address_of(cell, one): one for one in cell.scenario.numbers(evidence)}
+                numbers |= {
+                    address_of(cell, one): one for one in numbers_of_cell(cell.scenario, evidence)
+                }
         block = self._evalset.card.block
         return Look(self.data, self._n, self._most, block, samples, numbers, infos)
 

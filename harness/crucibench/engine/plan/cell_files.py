@@ -169,6 +169,7 @@ def suites_as_data(resolved: Resolved, plan: Plan) -> dict[str, Any]:
             "axis": entry.suite.axis,
             "description": entry.suite.description,
             "headline": list(headline),
+            "risks": {risk: list(patterns) for risk, patterns in entry.suite.risks.items()},
             "sections": [asdict(section) for section in entry.suite.sections],
             "metrics": metrics,
             "not_applicable": [

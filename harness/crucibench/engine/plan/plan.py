@@ -274,7 +274,7 @@ class _Builder:
         planned = self.cells.get(key)
         if planned is None:
             planned = PlannedCell(
-                id=_cell_id(key), scenario=self._limited(Pass(name=role, role=role)), model=model,
+                id=_cell_id(key), scenario=self._limited(Pass.of(role, model)), model=model,
                 data=card, outputs=outputs, batch_size=self._batch_size(model, card),
             )  # fmt: skip
         else:

@@ -105,6 +105,8 @@ def _questions(cell: PlannedCell) -> Iterator[int]:
     # A point without a name beside others is that of a mean over them: it asks nothing.
     named = [point for point in scenario.points if point]
     times = max(1, len(named)) * len(scenario.stages)
+    if scenario.suite == PASS:
+        times *= cell.model.repeat
     for samples in _pieces(cell.samples, size):
         yield from [samples] * times
 

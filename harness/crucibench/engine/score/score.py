@@ -18,6 +18,7 @@ from crucibench.engine.plan.roles import limited
 from crucibench.engine.worker.failures import failed, failed_file
 from crucibench.metrics.scoring import score
 from crucibench.passes.marks import marks
+from crucibench.passes.scenario import SUITE as PASS
 from crucibench.store.cells import CellFile, FindingFile
 from crucibench.store.run import Run
 from crucibench.store.stored_records import RecentRecords
@@ -102,7 +103,7 @@ class Scorer:
         return kept
 
     def _made(self, file: CellFile, records: Records) -> CellEvidence:
-        return CellEvidence(
+        made = CellEvidence(
             cell=file.cell,
             model=self.run.models[file.model, file.data],
             role=file.role,
@@ -112,6 +113,7 @@ class Scorer:
             facts=file.facts,
             artifacts=self.run.artifacts(file.cell, file.outputs),
         )
+        return made.by_asking() if file.suite == PASS else made
 
     def _sample_table(self, file: CellFile) -> Samples:
         key = (file.data, file.role, file.limit)

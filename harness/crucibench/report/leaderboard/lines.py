@@ -315,7 +315,7 @@ def spreads_of(
                     deviation=statistics.stdev(values), lowest=min(values), highest=max(values),
                     half_width=statistics.fmean(halves) if halves else None,
                     interval=None if recipe is None else recipe.row.interval,
-                    training=recipe.parts.training if recipe and recipe.parts else 0.0,
+                    training=(recipe and recipe.parts and recipe.parts.training) or 0.0,
                 )
             )  # fmt: skip
     return tuple(spreads)

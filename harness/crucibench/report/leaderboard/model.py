@@ -10,6 +10,7 @@ from typing import NamedTuple
 from crucibench.contracts.rows import MetricRow
 from crucibench.report.format import direction_mark, direction_words
 from crucibench.report.numbers import ShownMetric, ShownNumber, shown
+from crucibench.report.reported import Reported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +303,14 @@ class Board:
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """One board a data set."""
+    """One board a data set.
+
+    Attributes:
+        boards: of what was measured.
+        runs: their ids.
+        reported: what other tools' files state. It has no part in the boards.
+    """
 
     boards: tuple[Board, ...]
     runs: tuple[str, ...] = ()
+    reported: tuple[Reported, ...] = ()

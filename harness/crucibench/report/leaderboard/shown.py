@@ -17,10 +17,18 @@ from crucibench.report.findings import (
     VERDICT_MARKS,
     VERDICT_WORDS,
 )
-from crucibench.report.format import DASH, counted, listed, show_level, show_number
+from crucibench.report.format import (
+    DASH,
+    counted,
+    listed,
+    show_count,
+    show_level,
+    show_number,
+)
 from crucibench.report.leaderboard.lines import FIELDS
 from crucibench.report.leaderboard.model import About, Board, BoardCell, Column, Ranks, Spread
 from crucibench.report.numbers import ShownNumber
+from crucibench.report.reported import Reported
 from crucibench.util.text import shorten
 
 
@@ -174,6 +182,25 @@ def _naming(board: Board) -> str:
         "A run stands beside a model's name where several runs measured models of that name that "
         "are not known to be the same."
     )
+
+
+def reported_table(rows: Sequence[Reported]) -> TextTable:
+    """Returns what other tools state as one table; it has no row where there is nothing."""
+    heads = ("model", "data", "metric", "value", "standard error", "n", "under", "from")
+    return TextTable(
+        "Reported, not measured (as other tools state it; never ranked with what was measured)",
+        heads,
+        [
+            (
+                one.model, one.data, one.metric,
+                DASH if one.value is None else f"{one.value:.6g}{one.unit}",
+                DASH if one.error is None else f"{one.error:.2g}",
+                DASH if one.n is None else show_count(one.n), one.conditions,
+                f"{one.tool}, {one.file}",
+            )
+            for one in rows
+        ],
+    )  # fmt: skip
 
 
 def _standings(board: Board) -> TextTable:

@@ -259,7 +259,7 @@ def _plain_answers(run: Run, cell: CellFile, ids: Sequence[str], info: ModelInfo
     ]
     if not passes:
         return {}
-    records = run.cell_records(passes[0].cell)
+    records = run.cell_records(passes[0].cell).of_draw()
     rows = pd.Index(records.ids).get_indexer(pd.Index(ids))
     if (rows < 0).any():
         return {}

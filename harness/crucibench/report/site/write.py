@@ -21,7 +21,7 @@ from crucibench.report.gaps import WITHHELD, not_measured
 from crucibench.report.leaderboard import Column, Leaderboard, leaderboard
 from crucibench.report.leaderboard.build import gather
 from crucibench.report.leaderboard.lines import FIELDS, words
-from crucibench.report.leaderboard.shown import ShownBoard, shown_board
+from crucibench.report.leaderboard.shown import ShownBoard, reported_table, shown_board
 from crucibench.report.numbers import number_of, shown
 from crucibench.report.page import environment, part, source_digest
 from crucibench.report.plots import Dot, scatter_svg
@@ -157,6 +157,7 @@ def leaderboard_page(board: Leaderboard) -> str:
         "leaderboard.html.j2",
         boards=[shown_board(one) for one in board.boards],
         runs=board.runs,
+        reported=reported_table(board.reported),
         css=style(),
         code=code,
         digest=source_digest(code),

@@ -1,0 +1,160 @@
+"""Which clause asks about which risk, and which rows of a run speak of it.
+
+Suites declare of which risks their numbers speak (`Suite.risks`); clauses name risks, so that
+neither knows the other. A clause without a row says "not measured", and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from crucibench.contracts.verdict import Verdict
+from crucibench.report.numbers import numbers_of
+from crucibench.store.run import Run
+from crucibench.util.text import markdown_text
+
+_ACT = "EU AI Act, Article 15"
+_ANNEX = "EU AI Act, Annex IV"
+_NIST = "NIST AI RMF 1.0, MEASURE"
+_ISO = "ISO/IEC TR 24029-1:2021"
+
+_PEOPLE = "a measure that people take, which no test of a model shows"
+_LATER = "it concerns the system in use, which an evaluation before it does not see"
+
+
+class Clause(NamedTuple):
+    """What a text asks for.
+
+    Attributes:
+        source: the text.
+        place: where in it.
+        asks: for what, shortened.
+        risks: those whose rows answer it.
+        beyond: why no row can answer it; "" where risks are named.
+    """
+
+    source: str
+    place: str
+    asks: str
+    risks: tuple[str, ...] = ()
+    beyond: str = ""
+
+
+CLAUSES = (
+    Clause(_ACT, "(1)", "an appropriate level of accuracy", ("accuracy",)),
+    Clause(
+        _ACT, "(1)", "an appropriate level of robustness", ("changed-inputs", "unfamiliar-inputs")
+    ),
+    Clause(_ACT, "(1)", "consistent performance throughout the lifecycle", beyond=_LATER),
+    Clause(_ACT, "(3)", "levels of accuracy and metrics, to be declared", ("accuracy",)),
+    Clause(
+        _ACT, "(4)", "resilience to errors, faults and inconsistencies of the environment",
+        ("changed-inputs", "unfamiliar-inputs"),
+    ),
+    Clause(_ACT, "(4)", "technical redundancy, backup and fail-safe plans", beyond=_PEOPLE),
+    Clause(_ACT, "(4)", "feedback loops of systems that go on learning", beyond=_LATER),
+    Clause(_ACT, "(5)", "attacks on the training data (data poisoning)", ("poisoned-data",)),
+    Clause(_ACT, "(5)", "attacks on pre-trained components (model poisoning)", ("triggers",)),
+    Clause(_ACT, "(5)", "inputs made to deceive (adversarial examples, evasion)", ("evasion",)),
+    Clause(_ACT, "(5)", "confidentiality attacks", ("membership",)),
+    Clause(_ACT, "(5)", "model flaws", ("shortcuts",)),
+    Clause(_ANNEX, "2(e)", "human oversight measures", beyond=_PEOPLE),
+    Clause(_ANNEX, "2(g)", "metrics used to measure accuracy", ("accuracy",)),
+    Clause(
+        _ANNEX, "2(g)", "metrics used to measure robustness",
+        ("changed-inputs", "unfamiliar-inputs", "evasion"),
+    ),
+    Clause(_ANNEX, "2(g)", "potentially discriminatory impacts", ("discrimination",)),
+    Clause(_ANNEX, "2(h)", "cybersecurity measures put in place", beyond=_PEOPLE),
+    Clause(_ANNEX, "3", "the expected level of accuracy", ("accuracy",)),
+    Clause(_ANNEX, "3", "accuracy for specific persons or groups", ("discrimination",)),
+    Clause(_ANNEX, "3", "foreseeable unintended outcomes and sources of risk", beyond=_PEOPLE),
+    Clause(_ANNEX, "4", "why the performance metrics are appropriate", beyond=_PEOPLE),
+    Clause(_NIST, "2.3", "performance for conditions similar to deployment", ("accuracy",)),
+    Clause(_NIST, "2.4", "behaviour in production is monitored", beyond=_LATER),
+    Clause(
+        _NIST, "2.5", "validity and reliability; limits of generalising",
+        ("accuracy", "calibration", "changed-inputs"),
+    ),
+    Clause(_NIST, "2.6", "safety; failing safely beyond knowledge limits", ("unfamiliar-inputs",)),
+    Clause(_NIST, "2.7", "security and resilience", ("evasion", "poisoned-data", "triggers")),
+    Clause(_NIST, "2.8", "transparency and accountability", beyond=_PEOPLE),
+    Clause(_NIST, "2.9", "the model is explained and validated", ("explanations",)),
+    Clause(_NIST, "2.10", "privacy risk", ("membership",)),
+    Clause(_NIST, "2.11", "fairness and bias", ("discrimination",)),
+    Clause(_NIST, "2.12", "environmental impact", ("energy",)),
+    Clause(_NIST, "2.13", "effectiveness of the metrics and processes themselves", beyond=_PEOPLE),
+    Clause(
+        _ISO, "5", "robustness by statistical methods",
+        ("accuracy", "changed-inputs", "unfamiliar-inputs"),
+    ),
+    Clause(_ISO, "6", "robustness by formal methods", ("guarantees",)),
+    Clause(_ISO, "7", "robustness by empirical methods: benchmarks, tests against", ("evasion",)),
+    Clause(_ISO, "7", "robustness by empirical methods: field trials", beyond=_LATER),
+)  # fmt: skip
+
+
+def risk_rows(run: Run) -> list[dict[str, Any]]:
+    """Returns every clause with the rows of a run that answer it.
+
+    Returns:
+        One a clause: its fields; ``rows``: the numbers that have a value and are not invalid, as
+        ``SUITE/SCENARIO/METRIC``, headlines first, each with how many there are over models,
+        points and groups;
+        ``not_measured``: why there are none, or "".
+    """
+    declared = {suite: info.get("risks") for suite, info in run.suites.items()}
+    found: dict[str, dict[str, int]] = {}
+    for number in numbers_of(run):
+        address = number.address
+        if number.value is None or number.verdict is Verdict.INVALID:
+            continue
+        own = f"{address.scenario}/{address.metric}"
+        for risk, patterns in (declared.get(address.suite) or {}).items():
+            if any(fnmatchcase(own, pattern) for pattern in patterns):
+                counts = found.setdefault(risk, {})
+                counts[f"{address.suite}/{own}"] = counts.get(f"{address.suite}/{own}", 0) + 1
+    headlines = {
+        f"{suite}/{place.partition('[')[0]}{place.partition(']')[2]}"
+        for suite, info in run.suites.items()
+        for place in info["headline"]
+    }
+    silent = all(risks is None for risks in declared.values())
+    return [
+        {
+            **clause._asdict(),
+            "rows": (rows := _merged((found.get(risk, {}) for risk in clause.risks), headlines)),
+            "not_measured": "" if rows else _reason(clause, silent),
+        }
+        for clause in CLAUSES
+    ]
+
+
+def _merged(parts: Iterable[Mapping[str, int]], first: Container[str]) -> list[tuple[str, int]]:
+    """Returns all rows, headlines first."""
+    rows = {address: count for part in parts for address, count in part.items()}
+    return sorted(rows.items(), key=lambda row: (row[0] not in first, row[0]))
+
+
+def _reason(clause: Clause, silent: bool) -> str:
+    if clause.beyond:
+        return clause.beyond
+    if silent:
+        return "the version that made the run did not say of which risks its numbers speak"
+    return f"no number of this run speaks of {' or '.join(clause.risks)}"
+
+
+def risk_table(rows: Iterable[Mapping[str, Any]], most: int = 4) -> str:
+    """Renders what `risk_rows` returns as Markdown, at most so many rows a clause."""
+    lines = ["| clause | asks for | rows of `metrics.parquet` |", "| --- | --- | --- |"]
+    for one in rows:
+        names = [f"`{name}` ({count})" for name, count in one["rows"]]
+        shown = ", ".join(names[:most])
+        if len(names) > most:
+            shown += f" and {len(names) - most} more, in `risks.json`"
+        told = shown or f"**not measured**: {markdown_text(one['not_measured'])}"
+        clause = markdown_text(f"{one['source']} {one['place']}")
+        lines.append(f"| {clause} | {markdown_text(one['asks'])} | {told} |")
+    return "\n".join(lines) + "\n"
