@@ -26,7 +26,7 @@ from conftest import rows_of
 sys.path.pop()
 
 GRID = (0.004, 0.015, 0.06, 0.1)
-LEAST = 0.8
+LEAST = 0.55
 UNSURE = 2
 
 
