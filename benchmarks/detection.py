@@ -39,7 +39,7 @@ from crucibench.metrics.forms import evaluate
 from crucibench.metrics.numbers import numbers_of
 from crucibench.metrics.scoring import rows_of
 from crucibench.stats import clopper_pearson
-from crucibench.tasks.detection.matching import match
+from crucibench.tasks.detection.matching import AREAS, THRESHOLDS, match
 from crucibench.tasks.detection.precision import DetectionView, average_precision
 from crucibench_suites.accuracy.scenario import Clean
 
@@ -55,15 +55,17 @@ Entries = list[dict[str, object]]
 
 
 def view_of(
-    n: int, classes: int, boxes: Floats, rows: NDArray[np.int64], truth: Lists
-) -> DetectionView:
+    n: int, classes: int, boxes: Floats, rows: NDArray[np.int64], truth: Lists,
+    ious: Floats = THRESHOLDS,
+) -> DetectionView:  # fmt: skip
     """Returns the view of detections (m, 6): corners, class, score; `rows` their images."""
     order = np.argsort(rows, kind="stable")
     found, lengths = boxes[order], np.bincount(rows, minlength=n)
     columns = found[:, :4], found[:, 4].astype(np.int64), found[:, 5]
-    matches = match(*(Lists.of(lengths, column) for column in columns), truth)
+    boxes_, labels, scores = (Lists.of(lengths, column) for column in columns)
+    matches = match(boxes_, labels, scores, truth, ious)
     ids = np.array([f"{row:032x}" for row in range(n)], dtype=object)
-    return DetectionView(ids, tuple(f"c{at}" for at in range(classes)), *matches)
+    return DetectionView(ids, tuple(f"c{at}" for at in range(classes)), *matches, len(ious))
 
 
 def case(rng: np.random.Generator) -> tuple[int, int, Entries, Entries]:
@@ -99,8 +101,10 @@ def case(rng: np.random.Generator) -> tuple[int, int, Entries, Entries]:
     return n, classes, objects, found
 
 
-def ours(n: int, classes: int, objects: Entries, found: Entries) -> Floats:
-    """Returns this project's numbers, NaN where there is none."""
+def seen(
+    n: int, classes: int, objects: Entries, found: Entries, ious: Floats = THRESHOLDS
+) -> DetectionView:
+    """Returns this project's view of a case."""
     truth = np.array(
         [[*one["bbox"], one["category_id"], one["area"], one["iscrowd"]] for one in objects]
     ).reshape(-1, 7)
@@ -108,7 +112,13 @@ def ours(n: int, classes: int, objects: Entries, found: Entries) -> Floats:
     boxes = np.array([[*one["bbox"], one["category_id"], one["score"]] for one in found])
     boxes[:, 2:4] += boxes[:, :2]
     rows = np.array([one["image_id"] for one in found], dtype=np.int64)
-    view = view_of(n, classes, boxes, rows, Lists.of(np.bincount(images, minlength=n), truth))
+    targets = Lists.of(np.bincount(images, minlength=n), truth)
+    return view_of(n, classes, boxes, rows, targets, ious)
+
+
+def ours(n: int, classes: int, objects: Entries, found: Entries) -> Floats:
+    """Returns this project's numbers, NaN where there is none."""
+    view = seen(n, classes, objects, found)
     names = [*metrics_named(_OF_COCO), *metrics_named(["detection-ap-class"])]
     return np.array([
         np.nan if one.make is None else evaluate(one.form, n) for one in numbers_of(names, view)
@@ -117,14 +127,18 @@ def ours(n: int, classes: int, objects: Entries, found: Entries) -> Floats:
 
 def theirs(n: int, classes: int, objects: Entries, found: Entries) -> Floats:
     """Returns pycocotools' numbers, NaN for its -1."""
+    return summed_up(evaluation(n, classes, objects, found), classes)
+
+
+def evaluation(n: int, classes: int, objects: Entries, found: Entries) -> Any:
+    """Returns pycocotools' evaluation of a case."""
     truth = COCO()
     truth.dataset = {
         "images": [{"id": image} for image in range(n)], "annotations": objects,
         "categories": [{"id": label, "name": str(label)} for label in range(classes)],
     }  # fmt: skip
     truth.createIndex()
-    ran = COCOeval(truth, truth.loadRes(found), "bbox")
-    return summed_up(ran, classes)
+    return COCOeval(truth, truth.loadRes(found), "bbox")
 
 
 def faster(n: int, classes: int, objects: Entries, found: Entries) -> Floats:
@@ -207,6 +221,32 @@ def parity(name: str, peer: Callable[..., Floats], cases: int, seed: int) -> str
     return (
         f"{cases:,} random cases beside {name}{', without crowds' if plain else ''}, {compared:,} "
         f"numbers: at most {apart:.1e} apart; {alone} a value in one of both alone."
+    )
+
+
+def grids(cases: int, seed: int) -> str:
+    """Returns a sentence on AP at other IoU thresholds, up to six of them, beside pycocotools."""
+    rng, apart, compared = np.random.default_rng(seed), 0.0, 0
+    for _ in range(cases):
+        made = case(rng)
+        ious = np.unique(rng.choice(np.arange(1, 21) / 20, rng.integers(1, 7)))
+        view = seen(*made, ious)
+        with contextlib.redirect_stdout(io.StringIO()):
+            ran = evaluation(*made)
+            ran.params.iouThrs = ious
+            ran.evaluate()
+            ran.accumulate()
+        for area, name in enumerate(AREAS):
+            known = ran.eval["precision"][:, :, :, area, 2]
+            mine = average_precision(view, area=name).value().value
+            if (known > -1).any():
+                apart = max(apart, abs(float(known[known > -1].mean()) - (mine or 0.0)))
+                compared += 1
+            elif mine is not None:
+                apart = np.inf
+    return (
+        f"{cases:,} random cases at up to six other IoU thresholds from 0.05 to 1, {compared:,} "
+        f"numbers of pycocotools: at most {apart:.1e} apart."
     )
 
 
@@ -388,6 +428,7 @@ def main() -> None:
         f"--sets {options.sets} --seed {options.seed}",
         "", parity("pycocotools", theirs, options.cases, options.seed),
         "", parity("faster-coco-eval", faster, options.peers, options.seed),
+        "", grids(options.peers, options.seed),
         "", parity("torchmetrics", of_torchmetrics, options.peers, options.seed),
         "", cost(options.seed), "",
         f"How many of {options.sets} intervals at 95 % hold the truth, in %, with 1,000 "

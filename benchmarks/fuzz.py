@@ -43,8 +43,11 @@ from pydantic import ValidationError
 import crucibench
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.task import Modality, Task
+from crucibench.contracts.uri import parse_uri
 from crucibench.data.images import decode
+from crucibench.data.sources.boxes import Listed
 from crucibench.data.sources.tables import MISSING, CsvFiles
+from crucibench.data.sources.voc import VocSource
 from crucibench.gating.policy import read_policy
 from crucibench.report.timeline import read_log
 from crucibench.spec.models import Spec
@@ -53,6 +56,7 @@ from crucibench.store.cells import read_cell
 from crucibench.store.pack import open_pack
 from crucibench.store.run import Run
 from crucibench.store.tables import read_table
+from crucibench.util.coco import read_annotations
 from crucibench.util.errors import CrucibenchError, UnreadableError
 from crucibench.util.untrusted.archive import ZipReader, tar_files
 from crucibench.util.untrusted.arrays import NpzFile, map_npy
@@ -65,7 +69,8 @@ SECONDS_AT_MOST = 1.0
 BYTES_AT_MOST = 256 << 20
 BATCH = 2000
 CORPUS_AT_MOST = 400
-_TRACED = ("util/untrusted/", "store/", "gating/policy.py", "data/images.py", "report/timeline.py")
+_TRACED = ("util/untrusted/", "store/", "gating/policy.py", "data/images.py", "report/timeline.py",
+           "data/sources/voc.py", "util/coco.py")  # fmt: skip
 _ROOT = str(Path(crucibench.__file__).parent)
 
 CELL = {
@@ -107,6 +112,8 @@ WORDS = {
     "|~|'|\"|2026-02-30|%YAML 9.9\n|!foo |\t|\0|\u2028|\ud7ff|# ||\n  |>\n|1:2:3|0b1|0o7",
     "json": '[|]|{|}|,|:|null|true|NaN|Infinity|1e999|-|"|\\u0000|\\ud800|\0|{}|[]'
     "|99999999999999999999",
+    "xml": '<|>|</|/>|&|&amp;|&#0;|&#xD800;|<!--|]]>|<![CDATA[|<?xml version="1.0"?>|<object>|'
+    "</object>|<bndbox>|<xmin>|nan|inf|1e999|-1|\0|\ufeff|xmlns='x'",
     "csv": ',|"|\n|\r|\r\n|\0|;|\t|NA|1e999|\ufeff|\'|""',
 }
 VALUES: list[Any] = [None, True, [], {}, "", "x", "../../x", "\0", -1, 0, 1.5, 1 << 63, [[[]]],
@@ -238,6 +245,12 @@ def _pack(path: Path) -> None:
         run._place.close()
 
 
+def _voc(path: Path) -> None:
+    file = path.rename(path.with_suffix(".xml"))
+    uri, listed = parse_uri("voc:."), Listed([path.with_suffix(".jpg")], (file,))
+    VocSource.annotations(uri, path.parent, listed)
+
+
 @dataclass(frozen=True)
 class Parser:
     """What is fed.
@@ -264,6 +277,15 @@ MANIFEST = {"format_version": 1, "files": {"spec.yaml": "0"}, "views": {}, "dige
             "crucibench_version": "1"}  # fmt: skip
 PACKED = {"format_version": 1, "files": "DIGESTS", "digest": "", "crucibench_version": "1",
           "pack": {"format_version": 1, "run": "a", "views": {}}}  # fmt: skip
+VOC = b"""<annotation><folder>f</folder><size><width>9</width><height>7</height></size>
+<object><name>cat</name><difficult>1</difficult><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>4</xmax>
+<ymax>5.5</ymax></bndbox></object></annotation>"""
+COCO = {
+    "images": [{"id": 1, "file_name": "a.png", "width": 9, "height": 7}],
+    "categories": [{"id": 2, "name": "cat"}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4.5], "area": 9,
+                     "iscrowd": 0}],
+}  # fmt: skip
 EVENTS = b'{"time": 1.5, "event": "started"}\n{"time": 2, "event": "shard", "cell": "a"}\n'
 PARSERS: Mapping[str, Parser] = {
     "YAML": Parser((YAML, _yaml(SPEC)), read_yaml, "yaml"),
@@ -298,6 +320,8 @@ PARSERS: Mapping[str, Parser] = {
     "CSV": Parser(
         (b"a,b,y\n1,x,0\n2,,1\n", b'\xef\xbb\xbf"a ""q""",b\r\n"1\n2",3\r\n'), _csv, "csv"
     ),
+    "VOC": Parser((VOC, VOC.decode().encode("utf-16")), _voc, "xml"),
+    "COCO": Parser((_json(COCO),), read_annotations, "json", _json),
     "Parquet": Parser((_parquet(),), read_table),
 }  # fmt: skip
 

@@ -41,6 +41,7 @@ def fuzz() -> ModuleType:
     [
         "YAML", "JSON", "spec", "policy", "cell.json", "data card", "models.json", "manifest",
         "log of a run", "pack", "ZIP archive", "npz", "npy", "tar", "image", "CSV", "Parquet",
+        "VOC", "COCO",
     ],
 )  # fmt: skip
 def test_mutated_files_are_read_or_refused(

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Answer
-from crucibench.contracts.capability import Capability
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.task import AnswerField, OutputError, Task
 from crucibench.util.errors import InputError
@@ -47,6 +48,26 @@ def two_columns(scores: NDArray[Any], kind: str, task: Task) -> NDArray[Any]:
 
 Scale = tuple[float, float]
 """Pixels of what the model saw for each pixel of the sample, along x and along y."""
+
+
+def scales_of(batch: Batch, spec: InputSpec) -> list[Scale] | None:
+    """Returns how the harness resized each sample of a batch; None where it resized none.
+
+    Raises:
+        OutputError: if it cut something off: places could not be taken back.
+    """
+    if spec.own_sizes or spec.size is None or not batch.stored:
+        return None
+    height, width = spec.size
+    cut = spec.crop != 1.0 or (
+        spec.fit != "stretch" and any(width * one[0] != height * one[1] for one in batch.stored)
+    )
+    if cut:
+        raise OutputError(
+            "boxes can't be taken back into images that are cropped: declare fit: stretch, or "
+            "sizes: own"
+        )
+    return [(width / wide, height / high) for high, wide in batch.stored]
 
 
 def list_fields(task: Task) -> tuple[AnswerField, ...]:

@@ -27,12 +27,19 @@ class BoxDetector(nn.Module):
     def forward(self, images: Any) -> list[dict[str, torch.Tensor]]:
         """Returns boxes, labels and scores of each image (3, H, W) in [0, 1]."""
         found = []
+        for image, answer in zip(images, self.raw(images), strict=True):
+            size = torch.tensor([image.shape[-2:]], device=image.device)
+            found += self.processor.post_process_object_detection(
+                answer, threshold=0.0, target_sizes=size
+            )
+        return found
+
+    def raw(self, images: Any) -> list[Any]:
+        """Returns what the model itself says of each image."""
+        found = []
         for image in images:
             # The processor takes pictures of 8 bits, as it was trained with.
             picture = image.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
             given = self.processor(images=[picture], return_tensors="pt").to(image.device)
-            size = torch.tensor([image.shape[-2:]], device=image.device)
-            found += self.processor.post_process_object_detection(
-                self.model(**given), threshold=0.0, target_sizes=size
-            )
+            found.append(self.model(**given))
         return found

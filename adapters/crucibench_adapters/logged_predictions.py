@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sources
@@ -33,6 +34,7 @@ _OPTIONS = ("id", "draw", "prediction", "score", "scores", "positive", "threshol
 _SUFFIXES = (".csv", ".parquet", ".json")
 _PREFIX = "proba_"
 _ROLE = "test"
+_NOWHERE = pd.Series([], pd.Index([], dtype=object), dtype=np.int64)
 _SHOWN = 3
 
 
@@ -73,7 +75,7 @@ class _Logged:
         scores: shape (rows, K), or None.
         labels: shape (rows,), class indices, or None.
         values: shape (rows,), or None.
-        places: the row of each id and draw, empty if rows are joined by order.
+        places: for each draw the row of each id; empty if rows are joined by order.
         rows: their number.
     """
 
@@ -81,7 +83,7 @@ class _Logged:
     labels: NDArray[np.int64] | None
     values: NDArray[np.float64] | None
     rows: int
-    places: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    places: Sequence[pd.Series[int]] = ()
 
 
 class PredictionsAdapter(Adapter):
@@ -162,7 +164,7 @@ class PredictionsAdapter(Adapter):
         found = capabilities_of("values" if self.task.one_number else kind)
         return found - {Capability.ANY_INPUT}
 
-    def _rows(self, batch: Batch) -> list[int]:
+    def _rows(self, batch: Batch) -> NDArray[np.int64]:
         name = self._file.name
         if not self._columns.id:
             if batch.role != _ROLE or len(batch.rows) != len(batch):
@@ -170,20 +172,22 @@ class PredictionsAdapter(Adapter):
                     f"{name} is joined by row order, which is that of the role {_ROLE!r}; for "
                     f"{batch.role!r} name samples with id=COL"
                 )
-            return list(batch.rows)
+            return np.array(batch.rows, dtype=np.int64)
         if len(batch.keys) != len(batch):
             raise InputError(
                 f"{name} names its samples by {self._columns.id!r}, and the data names none: give "
                 "the data id=COL, or leave id out to join by row order"
             )
         draw = batch.draw if self._columns.draw else 0
-        missing = [key for key in batch.keys if (key, draw) not in self._logged.places]
+        places = self._logged.places[draw] if draw < len(self._logged.places) else _NOWHERE
+        at = places.index.get_indexer(pd.Index(batch.keys, dtype=object))
+        missing = [batch.keys[row] for row in np.flatnonzero(at < 0)]
         if missing:
             raise InputError(
                 f"{name} lacks {len(missing)} of {len(batch)} samples of a batch, e.g. "
                 f"{_examples(missing)}{f' (asked for the time {draw + 1})' if draw else ''}"
             )
-        return [self._logged.places[key, draw] for key in batch.keys]
+        return np.asarray(places, dtype=np.int64)[at]
 
     def _check_length(self, counts: Mapping[str, int]) -> None:
         wanted = counts.get(_ROLE)
@@ -345,7 +349,7 @@ def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
         labels=labels,
         values=values,
         rows=len(frame),
-        places=_places(frame, columns, file) if columns.id else {},
+        places=_places(frame, columns, file) if columns.id else (),
     )
 
 
@@ -422,17 +426,19 @@ def _numbers(frame: Any, name: str, file: Path) -> NDArray[np.float64]:
     return numbers
 
 
-def _places(frame: Any, columns: _Columns, file: Path) -> dict[tuple[str, int], int]:
-    names = [plain_name(entry) for entry in frame[columns.id].tolist()]
+def _places(frame: Any, columns: _Columns, file: Path) -> list[pd.Series[int]]:
+    names = np.array([plain_name(entry) for entry in frame[columns.id].tolist()], dtype=object)
     draws = np.zeros(len(frame), dtype=np.int64)
     if columns.draw:
         draws = np.unique(_numbers(frame, columns.draw, file), return_inverse=True)[1]
-    keys = list(zip(names, draws.tolist(), strict=True))
-    places = {key: row for row, key in enumerate(keys)}
-    if len(places) < len(keys):
-        twice = [key[0] for row, key in enumerate(keys) if places[key] != row]
+    places = []
+    for draw in range(draws.max(initial=0) + 1):
+        rows = np.flatnonzero(draws == draw)
+        places.append(pd.Series(rows, pd.Index(names[rows], dtype=object)))
+    twice = [name for one in places for name in one.index[one.index.duplicated()]]
+    if twice:
         raise InputError(
-            f"{file.name}: column {columns.id!r}: {len(twice)} of {len(keys)} names occur more "
+            f"{file.name}: column {columns.id!r}: {len(twice)} of {len(names)} names occur more "
             f"than once, e.g. {_examples(list(dict.fromkeys(twice)))}"
             f"{'' if columns.draw else ' (draw=COL tells several answers to a sample apart)'}"
         )

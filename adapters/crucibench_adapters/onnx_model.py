@@ -24,6 +24,8 @@ from crucibench.util.hashing import data_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._classes import ClassMap, LabelMap, shown
+from crucibench_adapters._onnx_boxes import FORMS, UNITS, OnnxDetector
+from crucibench_adapters._onnx_boxes import OPTIONS as OF_BOXES
 from crucibench_adapters._onnx_file import OnnxFile, OnnxForm, OnnxSession, in_form, read_onnx
 from crucibench_adapters._onnx_io import (
     KINDS,
@@ -34,10 +36,11 @@ from crucibench_adapters._onnx_io import (
     feeder,
     read_scores,
 )
-from crucibench_adapters._outputs import capabilities_of
+from crucibench_adapters._outputs import capabilities_of, list_fields
 from crucibench_adapters._preprocessing import made_up
 
 _OPTIONS = ("output", "scores", "input", "layout", "providers")
+_KNOWN = {"output": KINDS, "layout": LAYOUTS, "form": FORMS, "unit": UNITS}
 
 
 class OnnxAdapter(Adapter):
@@ -48,13 +51,13 @@ class OnnxAdapter(Adapter):
     ``scores=NAME`` (which output, where several hold numbers); ``input=NAME``;
     ``layout=nchw|nhwc|flat`` (default: by the shape of the input); ``providers=NAME,NAME`` (of
     ONNX Runtime, e.g. ``cuda,cpu``; default: those of the device). Float16, double and uint8 inputs
-    are cast to; a fixed batch is filled up.
+    are cast to; a fixed batch is filled up. Detectors: see `OnnxDetector`.
     """
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
-        uri.only(*_OPTIONS)
-        for option, known in (("output", KINDS), ("layout", LAYOUTS)):
+        uri.only(*_OPTIONS, *OF_BOXES)
+        for option, known in _KNOWN.items():
             value = uri.query.get(option, known[0])
             if value not in known:
                 raise InputError(unknown(f"{option} of onnx:", value, known))
@@ -64,6 +67,9 @@ class OnnxAdapter(Adapter):
     @classmethod
     def open(cls, opening: Opening) -> Adapter:
         file = cls.sources(opening.uri, opening.base).files[0]
+        if list_fields(opening.data.task):
+            return OnnxDetector(_session(file, opening), read_onnx(file), opening)
+        opening.uri.only(*_OPTIONS)
         return cls(_session(file, opening), read_onnx(file), opening)
 
     def __init__(

@@ -43,12 +43,12 @@ from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
 from crucibench_adapters._classes import ClassMap
 from crucibench_adapters._outputs import (
-    Scale,
     capabilities_of,
     label_places,
     list_answer,
     list_capabilities,
     list_fields,
+    scales_of,
 )
 from crucibench_adapters._preprocessing import (
     described_preprocessing,
@@ -176,6 +176,17 @@ class TorchAdapter(Adapter):
     def timed_encoded(self, inputs: torch.Tensor) -> object:
         return self._direct(inputs)
 
+    def timed_raw(self, batch: Batch) -> object:
+        import torch
+
+        raw = getattr(self._module, "raw", None)
+        if not (self._lists and callable(raw)):
+            return super().timed_raw(batch)
+        with torch.inference_mode():
+            return self._watch.around(
+                lambda given: raw(self._canonical.prepared(given)), self._encoded(batch)
+            )
+
     @cached_property
     def _given(self) -> Callable[[Batch], Any]:
         here = self._loaded.device == "cpu" and not self._own_sizes
@@ -203,7 +214,8 @@ class TorchAdapter(Adapter):
     def read_timed(self, answer: object) -> Answer | None:
         import torch
 
-        if self._lists and self._resize is None and isinstance(answer, list):
+        as_is = self._resize is None and self.input_spec.size is None
+        if self._lists and as_is and isinstance(answer, list):
             return list_answer(answer, self.task, None, len(answer), self._places)
         if not isinstance(answer, torch.Tensor):
             return None
@@ -248,7 +260,7 @@ class TorchAdapter(Adapter):
         )[0]
 
     def _read_lists(self, found: Any, batch: Batch) -> Answer:
-        scales: list[Scale] | None = None
+        scales = scales_of(batch, self.input_spec)
         if self._resize is not None:
             height, width = self._resize
             scales = [(width / one.shape[2], height / one.shape[1]) for one in batch.inputs]

@@ -1,4 +1,4 @@
-"""``torchvision:NAME``: the classification models of torchvision.
+"""``torchvision:NAME``: the classification models of torchvision, and its detectors.
 
 Options:
 
@@ -8,6 +8,10 @@ Options:
 - ``num_classes=10``: a head of another size;
 - ``preprocessing=IMAGENET1K_V1``: whose resizing, cropping and normalisation; those of the named
   weights, otherwise of the model's default weights.
+
+A detector resizes and normalises by itself, and takes images in their own sizes; ``num_classes``
+counts the background, ``preprocessing`` is not for it. A file of one's own is of the data's classes
+in their order, the background before them.
 
 The transform that belongs to the weights is split in two: resizing and cropping make the canonical
 sample, on which perturbations act; normalisation is part of the model.
@@ -27,6 +31,7 @@ from crucibench.util.optional import need
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._classes import imagenet_synsets
+from crucibench_adapters._outputs import list_fields
 from crucibench_adapters._quiet import quiet
 from crucibench_adapters._torch_zoo import (
     LibraryAdapter,
@@ -49,7 +54,7 @@ _SAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 class TorchvisionAdapter(LibraryAdapter):
-    """A classification model of torchvision, in eval mode."""
+    """A classification model of torchvision or a detector, in eval mode."""
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
@@ -62,6 +67,8 @@ class TorchvisionAdapter(LibraryAdapter):
         uri, what = opening.uri, f"torchvision:{opening.uri.rest}"
         uri.only(*_OPTIONS)
         models = need("torchvision", "vision").models
+        if list_fields(opening.data.task):
+            return _detector(opening, models, what)
         known = models.list_models(module=models)
         if uri.rest not in known:
             raise no_model("torchvision", uri.rest, known)
@@ -98,6 +105,50 @@ class TorchvisionAdapter(LibraryAdapter):
             "architecture": " ".join([uri.rest, *(f"{k}={v}" for k, v in sorted(options.items()))]),
         }
         return module, LibraryOrigin(what, notes=tuple(notes), facts=facts)
+
+
+def _detector(opening: Opening, models: Any, what: str) -> tuple[nn.Module, LibraryOrigin]:
+    """Returns a detector, which resizes and normalises by itself, and where it came from."""
+    from crucibench_adapters._torch_files import load_weights
+    from crucibench_adapters._torchvision_boxes import OneByOne
+
+    uri, task = opening.uri, opening.data.task
+    uri.only("weights", "num_classes")
+    if opening.normalisation is not None:
+        raise InputError(f"{what}: a detector normalises by itself")
+    known = models.list_models(module=models.detection)
+    if uri.rest not in known:
+        raise no_model("torchvision's detectors", uri.rest, known)
+    offered = models.get_model_weights(uri.rest)
+    weights, count = uri.query.get("weights", "none"), class_count(uri, what)
+    named = None if weights == "none" or _is_file(weights) else _one(offered, weights, what)
+    names = ["__background__", *task.classes]
+    if named is not None:
+        if count is not None:
+            raise InputError(f"{what}: num_classes: weights {named.name} have classes of their own")
+        names = list(named.meta["categories"])
+    elif count not in (None, len(names)):
+        raise InputError(
+            f"{what}: num_classes: expected the data's {len(task.classes)} classes and one of the "
+            f"background, {len(names)}, got {count}"
+        )
+    options = {} if named is not None else {"num_classes": len(names), "weights_backbone": None}
+    model = _build(models, uri.rest, named, options, what)
+    notes = []
+    if weights == "none":
+        notes.append("random weights, the same each time: the address names none")
+    elif named is None:
+        file = weights_file(opening.base, weights)
+        notes += load_weights(model, file, what, allow_pickle=opening.allow_pickle)
+    module = OneByOne(model)
+    own = {"sizes": "own", "channels": 3}
+    notes += declare(module, opening, own, names)
+    facts = {
+        "library": f"torchvision {library_version('torchvision', 'vision')}",
+        "architecture": f"{uri.rest} num_classes={len(names)}",
+    }
+    steps = {"resizing": "the detector's own"}
+    return module, LibraryOrigin(what, notes=tuple(notes), facts=facts, preprocessing=steps)
 
 
 def _is_file(weights: str) -> bool:

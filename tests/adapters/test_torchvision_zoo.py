@@ -311,3 +311,51 @@ def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0, (line, done.stderr)
     assert "Accuracy" in done.stdout
+
+
+def suppressed(boxes: torch.Tensor, scores: torch.Tensor, most: float) -> torch.Tensor:
+    """Non-maximum suppression by its definition: torchvision's needs operators built for CUDA."""
+    corner, left = boxes.split(2, dim=1)[0], scores.argsort(descending=True).tolist()
+    size = boxes[:, 2:] - corner
+    kept: list[int] = []
+    while left:
+        best, *left = left
+        kept.append(best)
+        low = torch.maximum(corner[best], corner[left])
+        high = torch.minimum(boxes[best, 2:], boxes[left, 2:])
+        both = (high - low).clamp(min=0).prod(1)
+        iou = both / (size[best].prod() + size[left].prod(1) - both)
+        left = [row for row, one in zip(left, iou.tolist(), strict=True) if one <= most]
+    return torch.tensor(kept, dtype=torch.long)
+
+
+def test_a_detector_finds_what_torchvision_finds_in_images_of_their_own_sizes(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torchvision.ops.boxes, "nms", suppressed)
+    name, data = "ssdlite320_mobilenet_v3_large", card(("cat", "dog"), kind="detection")
+    torch.manual_seed(0)
+    known = torchvision.models.get_model(
+        name, weights=None, weights_backbone=None, num_classes=3, score_thresh=0.0
+    ).eval()
+    save_file(known.state_dict(), tmp_path / "ssd.safetensors")
+    adapter = opened(f"torchvision:{name}?weights=ssd.safetensors", data)
+    assert adapter.input_spec.own_sizes
+    pictures = [torch.rand(3, *size) for size in ((80, 120), (64, 50))]
+    answer = adapter.predict(Batch(("0", "1"), pictures), frozenset({"boxes"}))
+    for row, image in enumerate(pictures):
+        with torch.no_grad():
+            (found,) = known([image])
+        mine = {one: answer.lists(one)[np.array([row])].values for one in answer.names}
+        kept = found["scores"] > 0.001  # of the model that the address names
+        assert kept.any()
+        assert mine["boxes"] == pytest.approx(found["boxes"][kept].numpy(), abs=1e-3)
+        assert mine["labels"].tolist() == (found["labels"][kept] - 1).tolist()
+        assert mine["scores"] == pytest.approx(found["scores"][kept].numpy(), abs=1e-6)
+    assert "normalises by itself" in refused(
+        opened, f"torchvision:{name}", data, normalisation=Normalisation(mean=(0.5,))
+    )
+    assert "unknown model of torchvision's detectors: 'resnet18'" in refused(
+        opened, "torchvision:resnet18", data
+    )
+    assert "3, got 5" in refused(opened, f"torchvision:{name}?num_classes=5", data)

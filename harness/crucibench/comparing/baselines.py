@@ -194,7 +194,7 @@ def _as_pass(evidence: Evidence, cell: CellEvidence, answer: Answer) -> CellEvid
             cell.model,
             capabilities=frozenset({Capability.LABELS if scores is None else Capability.SCORES}),
             score_kind="probabilities",
-            decision=replace(cell.model.decision, threshold=0.5, thresholds=()),
+            decision=replace(cell.model.decision, threshold=0.5, thresholds=(), chosen_on=""),
         ),
     )
 

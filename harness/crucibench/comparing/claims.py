@@ -36,7 +36,7 @@ _Found = tuple[str, str, str, MetricDifference]
 LEVEL = 0.95
 """Of the intervals; claims are made at one minus this, after correction."""
 
-_FORMAT = 3
+_FORMAT = 4
 _MIXED = "a recipe is not compared with one training"
 
 
@@ -57,6 +57,8 @@ class Claim:
         p_adjusted: the same, Holm-adjusted over everything that was tested together.
         n: pairs of samples (or rounds).
         method: how interval and p-value were made.
+        moved: samples that the better model answers better, and worse, where the number is no mean
+            over samples, such as average precision; else None.
     """
 
     data: str
@@ -71,6 +73,15 @@ class Claim:
     p_adjusted: float
     n: int
     method: str
+    moved: tuple[int, int] | None = None
+
+    def by_sample(self, of_better: bool) -> str:
+        """Returns `moved` in words, as of the better or of the worse model; "" without it."""
+        if self.moved is None:
+            return ""
+        if of_better:
+            return f", {self.moved[0]:,} samples better, {self.moved[1]:,} worse"
+        return f", {self.moved[0]:,} samples worse, {self.moved[1]:,} better"
 
 
 class Tested(NamedTuple):
@@ -283,12 +294,17 @@ def _claim(
     ahead = gain > 0
     if (lower if ahead else -upper) <= 0:
         return None
+    moved = None
+    if difference.moved is not None:
+        gained, lost = len(difference.moved.gained), len(difference.moved.lost)
+        moved = (gained, lost) if ahead else (lost, gained)
     return Claim(
         data=data, place=_place(difference),
         better=second if ahead else first, worse=first if ahead else second,
         values=(new, old) if ahead else (old, new), by=abs(gain),
         lower=lower if ahead else -upper, upper=upper if ahead else -lower,
         p=difference.p, p_adjusted=p_adjusted, n=difference.n, method=difference.method,
+        moved=moved,
     )  # fmt: skip
 
 
@@ -330,7 +346,16 @@ def _read(path: Path, run: Run) -> Claims | None:
 def _claims(stored: Mapping[str, Any]) -> Claims:
     beside, untested = stored["beside"], stored["untested"]
     return Claims(
-        claims=tuple(Claim(**{**one, "values": tuple(one["values"])}) for one in stored["claims"]),
+        claims=tuple(
+            Claim(
+                **{
+                    **one,
+                    "values": tuple(one["values"]),
+                    "moved": one["moved"] and tuple(one["moved"]),
+                }
+            )
+            for one in stored["claims"]
+        ),
         tested=tuple(Tested(*one) for one in stored["tested"]),
         untested=tuple(Untested(**{**one, "models": tuple(one["models"])}) for one in untested),
         baselines=tuple(BaselineNumber(**one) for one in stored["baselines"]),

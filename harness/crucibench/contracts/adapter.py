@@ -257,6 +257,14 @@ class Adapter(ABC):
         """
         raise InputError(f"{type(self).__name__} takes samples only as they are")
 
+    def timed_raw(self, batch: Batch) -> object:
+        """Answers a batch of a detector for the clock: `timed` without post-processing.
+
+        Raises:
+            InputError: if post-processing is a part of the model, or there is none.
+        """
+        raise InputError(f"{type(self).__name__} answers only as a whole")
+
     def device_seconds(self) -> float | None:
         """Returns what the device took for the latest timed answer, by its own clock.
 

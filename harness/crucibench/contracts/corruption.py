@@ -87,6 +87,15 @@ inputs, or `Changed` where it measures the change itself.
 """
 
 
+Maps = Callable[
+    [tuple[int, int], Sequence[Level], CorruptionContext], Iterator[NDArray[np.float64]]
+]
+"""From an image's height and width, levels and context to affine maps, (n, 2, 3), at each level.
+
+From old to new (x, y), in pixels, the middle of the first being (0, 0).
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class KnownAnswer:
     """What a corruption makes of samples so simple that it can be said beforehand.
@@ -120,6 +129,8 @@ class Corruption:
         levels: what severities 1, 2, ... mean, perhaps by parameter set.
         known_answer: what it makes of something simple, or ``MODULE:NAME`` of it (or of a mapping
             that holds it by the corruption's name). Without one the conformance kit refuses it.
+        maps: where it moves what is in an image, or its ``MODULE:FUNCTION``; None where it leaves
+            it in its place.
         axes: of a grid, what the numbers of a level are: points are named by these. A sample
             counts by its worst point.
         unit: what a level is a share or a number of.
@@ -140,6 +151,7 @@ class Corruption:
     function: Function | str
     levels: Sequence[Level] | Mapping[str, Sequence[Level]] = field(repr=False)
     known_answer: KnownAnswer | str | None = None
+    maps: Maps | str | None = None
     axes: tuple[str, ...] = ()
     unit: str = ""
     scope: str = ""
@@ -202,6 +214,15 @@ class Corruption:
             inputs = inputs.contiguous()
         levels = [self.level(severity, parameters) for severity in severities]
         yield from function(inputs, levels, context)
+
+    def moves(
+        self, sides: tuple[int, int], severity: int, context: CorruptionContext, parameters: str
+    ) -> NDArray[np.float64] | None:
+        """Returns where places in images go at one severity, (n, 2, 3); None where they stay."""
+        if self.maps is None:
+            return None
+        maps: Maps = _loaded(self.maps)
+        return next(maps(sides, [self.level(severity, parameters)], context))
 
     def answer(self) -> KnownAnswer | None:
         """Returns its known answer; None where it has none."""

@@ -17,6 +17,10 @@ from crucibench.contracts.lists import Lists
 from crucibench.contracts.task import Task
 
 NO_GROUP = "(missing)"
+
+OF_OBJECTS = "object:"
+"""Begins the name of a group column that holds, for each sample, a JSON list: a text or null for
+each of the objects in its target, in their order."""
 """The group of a sample whose group column holds nothing."""
 
 

@@ -23,6 +23,9 @@ from crucibench.util.suggest import unknown
 
 T = TypeVar("T")
 
+DECISION = "decision"
+"""The alias of the pass that a model's thresholds are chosen on."""
+
 _NOISE = {"bf16": 5e-2, "fp16": 1e-2, "tf32": 1e-2, "int8": 2e-2}
 _FLOAT32 = 1e-4
 
@@ -191,6 +194,25 @@ class Evidence:
     data: DataCard
     options: ScoringOptions
     _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls, own: CellEvidence, needs: Mapping[str, CellEvidence], data: DataCard,
+        options: ScoringOptions,
+    ) -> Evidence:  # fmt: skip
+        """Returns evidence whose model decides as it does on `DECISION`, where that is needed."""
+        chosen = needs.get(DECISION)
+        if chosen is None:
+            return cls(own=own, needs=needs, data=data, options=options)
+        decision = data.task.definition.decided(chosen, data.task)
+
+        def decided(part: CellEvidence) -> CellEvidence:
+            if part.model.name != chosen.model.name:
+                return part
+            return replace(part, model=replace(part.model, decision=decision))
+
+        rest = {alias: decided(part) for alias, part in needs.items() if alias != DECISION}
+        return cls(own=decided(own), needs=rest, data=data, options=options)
 
     @property
     def task(self) -> Task:

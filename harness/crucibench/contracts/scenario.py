@@ -16,7 +16,15 @@ from crucibench.contracts.audit import audits, plugged_in
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import Samples
-from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, OutcomeView, Scored
+from crucibench.contracts.evidence import (
+    DECISION,
+    CellEvidence,
+    Evidence,
+    Findings,
+    ModelInfo,
+    OutcomeView,
+    Scored,
+)
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns, Records
 from crucibench.contracts.rows import Row
@@ -71,6 +79,7 @@ class Scenario(ABC):
             model only where the spec allows it.
         perturbs: whether it changes the canonical sample: then models of other input geometry are
             not comparable.
+        decides: whether its records depend on the model's decision rule.
         any_sizes: whether what it changes may be images in their own sizes, a list of tensors.
         keeps: names of artefacts that the run was asked to keep beside the records (see
             `Work.keep`): no part of what the records mean.
@@ -96,6 +105,7 @@ class Scenario(ABC):
     roles: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[Literal["sample", "batch", "none"]] = "none"
     perturbs: ClassVar[bool] = False
+    decides: ClassVar[bool] = False
     any_sizes: ClassVar[bool] = False
     on_hardware: ClassVar[bool] = False
     reads_groups: ClassVar[bool] = False
@@ -178,6 +188,18 @@ class Scenario(ABC):
     def gives_outcomes(self) -> bool:
         """Whether it has an outcome view."""
         return type(self).outcomes is not Scenario.outcomes
+
+
+def needs_of(scenario: Scenario, model: ModelInfo) -> tuple[Need, ...]:
+    """Returns the cells that a model's cell reads: the pass that its thresholds are chosen on, too.
+
+    That is read by the engine (`Evidence.of`); the scenario sees the thresholds.
+    """
+    role = model.decision.chosen_on
+    if not role or isinstance(scenario, Timed) or scenario.suite == "pass":
+        return scenario.needs
+    chosen = Need(alias=DECISION, cell=f"pass/{role}", outputs=frozenset({"scores"}))
+    return (*scenario.needs, chosen)
 
 
 @dataclass(frozen=True)

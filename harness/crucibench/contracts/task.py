@@ -139,8 +139,6 @@ class TaskKind(ABC):
             spec may declare (``decision: {threshold: 0.3}``).
         list_targets: whether a target may be a list, so that `read_targets` gets Arrow lists and
             returns `Lists`.
-        paired_columns: the columns of a pass that say all there is to compare per sample, without
-            targets, inputs or text: packs keep them, gate and merge know them.
         metrics: names of the registered metrics that a clean pass is judged by, in the order of
             the report.
         headline: the id of the metric that stands for a model's quality: a mean over samples.
@@ -158,7 +156,6 @@ class TaskKind(ABC):
     one_number: ClassVar[bool] = False
     label_threshold: ClassVar[bool] = False
     list_targets: ClassVar[bool] = False
-    paired_columns: ClassVar[tuple[str, ...]] = ("prediction",)
     metrics: ClassVar[tuple[str, ...]]
     headline: ClassVar[str]
     perturbed_metrics: ClassVar[tuple[str, ...]] = ()
@@ -199,6 +196,25 @@ class TaskKind(ABC):
     def prediction(self, answer: Answer) -> Column:
         """Returns the column ``prediction`` of a pass's records, n rows."""
 
+    def numbers(self, answer: Answer) -> NDArray[np.float64]:
+        """Returns numbers that tell two answers apart, a row a sample, shape (n, k).
+
+        They are held against each other up to float noise. Here, of the first field that there is.
+        """
+        names = [field.name for field in self.fields if field.name in answer.names]
+        column = answer.column(names[0])
+        if isinstance(column, Lists):
+            return column.summary()
+        array = answer[names[0]]
+        return array.reshape(len(array), -1).astype(np.float64)
+
+    def decided(self, cell: CellEvidence, task: Task) -> Decision:
+        """Returns the model's decision with the thresholds that suit a pass over another role.
+
+        Asked where a spec says so of labels with thresholds of their own (`label_threshold`).
+        """
+        raise NotImplementedError
+
     def judged(self, answer: Answer, targets: Any, score_kind: str) -> Mapping[str, Column]:
         """Returns what records of a pass keep of an answer held against targets, n rows each.
 
@@ -206,6 +222,20 @@ class TaskKind(ABC):
         boxes. Default nothing.
         """
         return {}
+
+    def moved(
+        self, targets: Any, maps: NDArray[np.float64], sides: tuple[int, int],
+        stored: Sequence[tuple[int, int]],
+    ) -> Any:  # fmt: skip
+        """Returns targets of images whose content moves, n rows: the same unless they are places.
+
+        Args:
+            targets: of the images as they are.
+            maps: from old to new (x, y) in canonical pixels, (n, 2, 3), as `Corruption.moves`.
+            sides: canonical height and width.
+            stored: of each image as it is stored, which targets are in pixels of.
+        """
+        return targets
 
     def packed(self, targets: Any) -> Any:
         """Returns targets as packs hold them, n rows: without what no comparison reads.
@@ -364,6 +394,8 @@ class Decision:
             `threshold` is that of all.
         unsure: the index of a class that stands for no answer; -1 where none does.
         least: the probability of the best class below which there is no answer; 0 for none.
+        chosen_on: the role whose pass `thresholds` are chosen on (`TaskKind.decided`); "" where
+            they are declared.
     """
 
     positive: int = 1
@@ -371,3 +403,4 @@ class Decision:
     thresholds: tuple[float, ...] = ()
     unsure: int = -1
     least: float = 0.0
+    chosen_on: str = ""

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from crucibench.contracts.data import NO_GROUP, Samples
+from crucibench.contracts.data import NO_GROUP, OF_OBJECTS, Samples
 from crucibench.contracts.lists import Lists, few_strings, from_arrow, is_list, to_arrow
 from crucibench.contracts.source import LeftOut, MainData, RawData
 from crucibench.contracts.task import Target, Task, task_kinds
@@ -311,6 +311,8 @@ def _repeat_notes(
 
 def _group_notes(raw: RawData, contents: Mapping[str, Contents]) -> Iterator[str]:
     for name in raw.groups:
+        if name.startswith(OF_OBJECTS):
+            continue  # it holds lists
         columns = pa.chunked_array([part.texts[name] for part in contents.values()])
         if (count := pc.count_distinct(columns).as_py()) > _GROUPS_AT_MOST:
             yield f"group column {name!r} has {count} distinct values"

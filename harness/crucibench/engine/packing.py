@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from crucibench.contracts.evidence import CellEvidence, Evidence
+from crucibench.contracts.evidence import DECISION, CellEvidence, Evidence
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Scenario, Timed
@@ -65,6 +65,8 @@ def compared_columns(run: Run) -> PackContents:
         if file is None or file.status is not Status.OK or not _is_compared(cell.scenario):
             continue
         evidence = scorer.evidence(cell, run.cells)
+        if DECISION in cell.needs:
+            read.setdefault(cell.needs[DECISION], set()).update(("id", "scores"))
         watched = _watched(evidence, read)
         numbers_of_cell(cell.scenario, watched)
         cell.scenario.outcomes(watched)

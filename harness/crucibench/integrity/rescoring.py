@@ -15,7 +15,7 @@ import pyarrow as pa
 from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
-from crucibench.contracts.scenario import Derived, Mapped, Scenario, Timed
+from crucibench.contracts.scenario import Derived, Mapped, Scenario, Timed, needs_of
 from crucibench.contracts.verdict import Finding, Severity, Status, verdict_of
 from crucibench.integrity.planned import PlannedRun
 from crucibench.integrity.reader import EvidenceReader
@@ -152,7 +152,9 @@ class Rescoring:
         return scenario
 
     def _need_differences(self, file: CellFile, scenario: Scenario) -> Iterator[str]:
-        needs = {need.alias: need for need in scenario.needs}
+        model = self.run.models.get((file.model, file.data))
+        due_needs = scenario.needs if model is None else needs_of(scenario, model)
+        needs = {need.alias: need for need in due_needs}
         for alias, other in file.needs.items():
             if alias not in needs:
                 yield f"cell.json: it needs {other!r} as {alias!r}, the scenario does not"
@@ -177,10 +179,8 @@ class Rescoring:
                 for alias, other in file.needs.items()
                 if other in cells and cells[other].status is Status.OK
             }
-            return Evidence(
-                own=self._reader.evidence(file), needs=needs, data=self.run.cards[file.data],
-                options=self._planned.options,
-            )  # fmt: skip
+            own = self._reader.evidence(file)
+            return Evidence.of(own, needs, self.run.cards[file.data], self._planned.options)
         except CrucibenchError as error:
             raise CannotScoreError(str(error)) from error
 

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Answer, Normalisation
+from crucibench.contracts.adapter import Normalisation
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
-from crucibench.contracts.task import Modality, Task
+from crucibench.contracts.task import Modality
 
 PROBE_SAMPLES = 256
 """How many samples a probe batch holds, at most, of other than tables."""
@@ -60,16 +59,8 @@ def answers(batch: Batch, context: MapContext) -> NDArray[np.float64]:
     pieces = [range(at, min(at + size, len(batch))) for at in range(0, len(batch), size)]
     parts = [batch] if len(pieces) == 1 else (batch.take(piece) for piece in pieces)
     answers = (context.adapter.predict(part, context.outputs) for part in parts)
-    return np.concatenate([_numbers(context.adapter.task, answer) for answer in answers])
-
-
-def _numbers(task: Task, answer: Answer) -> NDArray[np.float64]:
-    """Returns the first field that an answer holds as numbers, a row a sample."""
-    names = [field.name for field in task.definition.fields if field.name in answer.names]
-    if isinstance(lists := answer.column(names[0]), Lists):
-        return lists.summary()
-    array = answer[names[0]]
-    return array.reshape(len(array), -1).astype(np.float64)
+    kind = context.adapter.task.definition
+    return np.concatenate([kind.numbers(answer) for answer in answers])
 
 
 def _repeat(work: Work, context: MapContext) -> Columns:

@@ -206,7 +206,7 @@ class _Choice:
             return self._none(f"Nothing to hold {name} against", helps)
         losses = {claim.place: claim for other in others for claim in self._claims(other, model)}
         price = tuple(
-            (f"than {_name(one.better)} " if len(others) > 1 else "") + f"in {self._by(one)}"
+            (f"than {_name(one.better)} " if len(others) > 1 else "") + f"in {self._by(one, False)}"
             for one in losses.values()
         )
         parts = [f"Ship {name}: {reason}."]
@@ -298,10 +298,10 @@ class _Choice:
         more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
         return f"Out: {', '.join(found[:_MOST])}{more}."
 
-    def _by(self, claim: Claim) -> str:
+    def _by(self, claim: Claim, of_better: bool = True) -> str:
         column = self._column(claim.place)
         gap = column.metric.show_gain(claim.by, claim.lower, claim.upper)
-        return f"{low_first(column.title)} by {gap}"
+        return f"{low_first(column.title)} by {gap}{claim.by_sample(of_better)}"
 
     def _column(self, place: str) -> Column:
         return next(one for one in self.columns if one.place == place)
@@ -479,6 +479,7 @@ def _sentence(order: _Order) -> str:
         text += "is open"
     differences = [
         f"{name} by {order.column.metric.show_gain(claim.by, claim.lower, claim.upper)}"
+        f"{claim.by_sample(True)}"
         for name, claim in order.behind.items()
     ]
     return f"{text}. It is better than {listed(differences, most=4)}."

@@ -90,6 +90,8 @@ class DecisionSettings(_Part):
     threshold: Number = Field(default=0.5, ge=0, le=1)
     thresholds: dict[ClassName, Annotated[Number, Field(ge=0, le=1)]] = Field(default_factory=dict)
     """Of several labels, by name; the others keep `threshold`."""
+    chosen_on: str | None = None
+    """The role on which the threshold of each label is chosen, by F1: any but ``test``."""
 
 
 class RemoteSettings(_Part):

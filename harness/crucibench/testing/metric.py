@@ -181,7 +181,8 @@ def _boxes(rng: np.random.Generator, *, tied: bool) -> DetectionView:
     place = np.arange(n) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     scores = 1 - place / 4 if tied else rng.random(n)
     named = np.where(rng.random(n) < 0.2, rng.integers(0, 3, n), labels)
-    found = match(*(Lists.of(lengths, one) for one in (boxes, named, scores, truth)))
+    parts = [Lists.of(lengths, one) for one in (boxes, named, scores, truth)]
+    found = match(parts[0], parts[1], parts[2], parts[3])
     return DetectionView(_ids(), ("c0", "c1", "c2"), *found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,13 @@ class Annotations:
         categories: names by id, in the order of ids.
         objects: by image id: left, top, width, height, category's place, area, and 1 for a crowd,
             2 for what is ignored, else 0.
+        fields: by image id: what is written of each object, in the same order.
     """
 
     images: Mapping[int | str, Image]
     categories: Mapping[int | str, str]
     objects: Mapping[int | str, Sequence[tuple[float, ...]]]
+    fields: Mapping[int | str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @cached_property
     def places(self) -> Mapping[int | str, int]:
@@ -81,6 +83,7 @@ def read_annotations(path: Path) -> Annotations:
     sized = {key: _image(entry, key, name) for key, entry in images.items()}
     places = {category: place for place, category in enumerate(names)}
     objects: dict[int | str, list[tuple[float, ...]]] = {key: [] for key in sized}
+    fields: dict[int | str, list[Mapping[str, Any]]] = {key: [] for key in sized}
     boxes: list[Placed] = []
     for at, entry in enumerate(lists["annotations"]):
         what = f"{name}: annotation {entry.get('id', at)}"
@@ -91,8 +94,10 @@ def read_annotations(path: Path) -> Annotations:
         area = _number(entry.get("area", box[2] * box[3]), f"{what}: area")
         flag = CROWD if entry.get("iscrowd") else IGNORED if entry.get("ignore") else 0.0
         objects[image].append((*box, float(place), area, flag))
+        more = entry.get("attributes")
+        fields[image].append({**entry, **(more if isinstance(more, dict) else {})})
     require_inside(boxes)
-    return Annotations(sized, names, objects)
+    return Annotations(sized, names, objects, fields)
 
 
 @dataclass(frozen=True)

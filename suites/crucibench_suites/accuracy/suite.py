@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
 from crucibench.contracts.metric import MetricInfo, metrics_named
 from crucibench.contracts.scenario import Scenario
-from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteData, SuiteRequest
 from crucibench.contracts.task import Modality, task_kinds
 from crucibench.util.errors import InputError
+from crucibench.util.numbers import Number
+from crucibench_suites.accuracy.ious import AT_IOU, OtherIous
 from crucibench_suites.accuracy.pictures import WorstImages
 from crucibench_suites.accuracy.scenario import METRICS, Clean
 
@@ -34,8 +36,29 @@ class AccuracyConfig(SuiteConfig):
     """Whether to run the model over the train role, where the data has one, for the train minus
     test gap and for samples that are in both; false saves that pass."""
 
+    validation: str | None = None
+    """The address of labelled data on which thresholds may be chosen: the role
+    ``accuracy/validation`` of a model's ``decision: {chosen_on: accuracy/validation}``."""
+
+    ious: list[Annotated[Number, Field(gt=0, le=1)]] = Field(default_factory=list, max_length=50)
+    """IoU thresholds at which detections are held against objects, beside COCO's ten."""
+
     metrics: list[str] = Field(default_factory=list)
     """Registered metrics to report beside those of the task's kind."""
+
+    def data_sets(self) -> Mapping[str, SuiteData]:
+        """Returns the data of `validation`."""
+        if self.validation is None:
+            return {}
+        data = SuiteData(address=self.validation, setting="validation")
+        return {"accuracy/validation": data}
+
+    @field_validator("ious")
+    @classmethod
+    def _each_once(cls, value: list[float]) -> list[float]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"expected each threshold once, got {value}")
+        return value
 
     @field_validator("metrics")
     @classmethod
@@ -62,7 +85,7 @@ class AccuracySuite(Suite):
         "probabilities can be believed."
     )
     risks: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "accuracy": ("clean/*",),
+        "accuracy": ("clean/*", "other-ious/*"),
         "calibration": ("clean/*ece*", "clean/log-loss", "clean/brier*"),
     }
     headline: ClassVar[tuple[str, ...]] = (
@@ -145,6 +168,7 @@ class AccuracySuite(Suite):
     config: ClassVar[type[SuiteConfig]] = AccuracyConfig
     metrics: ClassVar[tuple[MetricInfo, ...]] = (
         *METRICS,
+        AT_IOU,
         *(metric.info for metric in metrics_named(task_kinds().get("detection").metrics)),
     )
 
@@ -161,6 +185,9 @@ class AccuracySuite(Suite):
         train = config.train_gap and request.data.counts.get("train", 0) > 0
         clean = Clean.of(self.name, train=train, kind=task.definition, more=config.metrics)
         places = any(field.pixels for field in task.definition.fields)
+        if config.ious and not places:
+            raise InputError(f"suites.accuracy.ious: {task.kind} has no boxes that overlap")
+        found = (clean, OtherIous.of(self.name, config.ious)) if config.ious else (clean,)
         if places and task.modality is Modality.IMAGE and "test" in request.data.counts:
-            return (clean, WorstImages.of(self.name, request.data))
-        return (clean,)
+            return (*found, WorstImages.of(self.name, request.data))
+        return found

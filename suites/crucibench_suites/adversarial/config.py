@@ -147,6 +147,9 @@ class AdversarialConfig(TextConfig):
     """A file of adversarial inputs from elsewhere (``.npz``, ``.safetensors`` or ``.parquet``), to
     be checked and to count in the worst case."""
 
+    flips: StrictStr | None = None
+    """Where samples have several labels: the one whose change counts; left out, any of them."""
+
     save_adversarials: bool = False
     """Whether the inputs that attacks found are kept, as artefacts of their cells."""
 

@@ -21,6 +21,7 @@ from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer, 
 from crucibench_suites.adversarial.config import AdversarialConfig, is_of_foolbox
 from crucibench_suites.adversarial.floors.scenario import Floor
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
+from crucibench_suites.adversarial.labels import on_labels
 from crucibench_suites.adversarial.metrics import (
     CERTIFIED,
     COSTS,
@@ -162,6 +163,16 @@ class AdversarialSuite(Suite):
         assert isinstance(config, AdversarialConfig)
         if reason := _not_attacked(task, config):
             return reason
+        found = self._attacks(request, config)
+        if isinstance(found, str) or task.one_class:
+            return found
+        return [on_labels(one, task, config.flips) for one in found]
+
+    def _attacks(
+        self, request: SuiteRequest, config: AdversarialConfig
+    ) -> Sequence[Scenario] | str:
+        """Returns the scenarios as of a classifier."""
+        task = request.data.task
         limit = config.limit if config.limit is not None else _LIMITS[request.preset]
         queries = config.queries or _QUERIES[request.preset]
         if task.modality is Modality.TEXT:
@@ -178,13 +189,26 @@ class AdversarialSuite(Suite):
 
 def _not_attacked(task: Task, config: AdversarialConfig) -> str:
     """Returns why nothing of a data set is attacked, or nothing."""
-    if not task.one_class:
-        return "it attacks classifiers"
+    if config.flips is not None and not task.definition.label_threshold:
+        raise InputError(f"adversarial.flips: {task.kind} has no labels that flip by themselves")
+    if task.definition.label_threshold:
+        _check_labels(task, config)
+    elif not task.one_class:
+        return f"it attacks classifiers, of one class or of several labels, and not {task.kind}"
     if task.modality is Modality.TABLE and config.constraints is None:
         return "tables are attacked within declared constraints: suites.adversarial.constraints"
     if len(task.classes) < 2:
         return f"an attack needs at least two classes, the data has {len(task.classes)}"
     return ""
+
+
+def _check_labels(task: Task, config: AdversarialConfig) -> None:
+    """Raises InputError for a label that there is not, and for what is of one class alone."""
+    if config.flips is not None and config.flips not in task.classes:
+        raise InputError(f"adversarial.flips: {unknown('label', config.flips, task.classes)}")
+    for name in ("floor", "save_adversarials", "supplied", "surrogate"):
+        if getattr(config, name):
+            raise InputError(f"adversarial.{name}: of several labels there is none yet")
 
 
 def _of_images(

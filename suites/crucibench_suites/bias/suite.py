@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.data import DataCard
+from crucibench.contracts.data import OF_OBJECTS, DataCard
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
@@ -21,6 +21,7 @@ from crucibench_suites.bias.config import MOST_CROSSED, BiasConfig
 from crucibench_suites.bias.fairlearn_metrics import FAIRLEARN_METRICS, PREFIX
 from crucibench_suites.bias.identity_terms import Category, bundled
 from crucibench_suites.bias.kinds import of_kind
+from crucibench_suites.bias.objects import FOUND, MINUS_REST, ObjectGroups
 from crucibench_suites.bias.reworded import Reworded
 from crucibench_suites.bias.scenario import METRICS, FairlearnMetrics, Groups
 from crucibench_suites.bias.swapped import Swapped
@@ -146,6 +147,12 @@ class BiasSuite(Suite):
             "stands for itself: of many, some miss by chance.",
         ),
         Section(
+            title="By attributes of objects",
+            kind="metrics",
+            scenario="objects",
+            note="How many objects are found, whatever else is detected beside them.",
+        ),
+        Section(
             title="fairlearn's own",
             kind="metrics",
             scenario="fairlearn",
@@ -207,6 +214,8 @@ class BiasSuite(Suite):
             for info in (
                 *METRICS,
                 *OF_ACROSS,
+                FOUND,
+                MINUS_REST,
                 *FAIRLEARN_METRICS,
                 *(
                     info
@@ -261,8 +270,13 @@ class BiasSuite(Suite):
             return f"a plain pass over data of the task {data.task.kind} is not judged"
         if not data.groups:
             return "the data names no groups (option groups=COLUMN,...)"
-        found = Groups.of(self.name, _parameters(config, data.groups))
-        return [replace(found, metrics=of_kind(data.task.definition))]
+        of_objects = [name for name in data.groups if name.startswith(OF_OBJECTS)]
+        own = [name for name in data.groups if name not in of_objects]
+        found: list[Scenario] = [ObjectGroups.of(self.name, of_objects)] if of_objects else []
+        if own:
+            groups = Groups.of(self.name, _parameters(config, own))
+            found.insert(0, replace(groups, metrics=of_kind(data.task.definition)))
+        return found
 
     def across(self, request: SuiteRequest, planned: Sequence[Scenario]) -> Sequence[Scenario]:
         """Returns one scenario for each of other suites' that changes the test samples."""

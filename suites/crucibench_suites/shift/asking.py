@@ -37,6 +37,8 @@ def ask_corrupted(
     # A list has no one answer to stand below a picture.
     listed = isinstance(work.samples.targets, Lists)
     showing = Showing(work, replace(context, showing=0.0) if listed else context)
+    kind = context.adapter.task.definition
+    places = any(field.pixels for field in kind.fields)
     parts: dict[str, list[dict[str, Any]]] = {}
     own_sizes = isinstance(work.batch.inputs, list) and hasattr(work.batch.inputs[0], "numel")
     with _inference(work.batch.inputs):
@@ -45,13 +47,17 @@ def ask_corrupted(
                 ids=batch.ids, draws=context.draws, columns=columns,
                 load=_loader(context),
             )  # fmt: skip
+            sides = tuple(batch.inputs.shape[-2:]) if places else None
             made = corruption.apply(batch.inputs, severities, known, parameter_set)
             for rank, (severity, variant) in enumerate(zip(severities, made, strict=True), start=1):
                 changed = Changed.of(batch.inputs, variant)
                 inputs = list(changed.inputs) if own_sizes else changed.inputs
-                answered = _answered(
-                    context.adapter, batch.with_inputs(inputs), work.samples.targets[np.array(rows)]
-                )
+                targets = work.samples.targets[np.array(rows)]
+                if sides is not None:
+                    maps = corruption.moves(sides, severity, known, parameter_set)
+                    if maps is not None:
+                        targets = kind.moved(targets, maps, sides, batch.stored)
+                answered = _answered(context.adapter, batch.with_inputs(inputs), targets)
                 point = corruption.point(severity)
                 showing.add(point, changed.inputs, answered, rows=rows, rank=rank)
                 parts.setdefault(point, []).append({

@@ -53,13 +53,14 @@ def image_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
         _held(colour=shape.channels == 3),
     )
     if any(one.pixels for one in request.data.task.definition.fields):
-        moving = [one.name for one in chosen if one.name in FAMILIES["corruptions"]["geometric"]]
-        if moving and config.corruptions is not None:
+        named = config.corruptions or ()
+        grids = [one.name for one in chosen if one.axes]
+        if grids and grids[0] in named:
             raise InputError(
-                f"shift.corruptions: {moving[0]} moves what {request.data.task.kind} has to find, "
-                "and targets stay where they are"
+                f"shift.corruptions: {grids[0]} takes each sample's worst point, and "
+                f"{request.data.task.kind} is neither right nor wrong of an image"
             )
-        chosen = [one for one in chosen if one.name not in moving]
+        chosen = [one for one in chosen if not one.axes]
     corrupted = [
         CorruptedImage.of(
             "shift", one, severities=_among(severities, one), limit=limit, parameter_set=parameters

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -211,6 +212,9 @@ def _throughput(readings: Readings, point: str, samples: int) -> Number:
 SOURCE, SAMPLE, ENCODED = STARTS = ("source", "sample", "encoded")
 """Where the clock starts: at what is stored, at the sample in memory, at what the model is fed."""
 
+RAW = "sample-to-raw"
+"""From the sample in memory, and up to what a detector itself returns."""
+
 SIZES = (1, 64)
 
 
@@ -231,6 +235,7 @@ class EndToEnd(Timing):
     """What reading, decoding, preprocessing and copying add to the model's own time."""
 
     name: str = "end-to-end"
+    starts: tuple[str, ...] = STARTS
     points: tuple[str, ...] = tuple(point_of(start, size) for size in SIZES for start in STARTS)
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = END_TO_END
@@ -238,13 +243,20 @@ class EndToEnd(Timing):
         "timed-answers", "warm-up", "clock", "noisy-rounds", "drift-of-times", "machine",
     )  # fmt: skip
 
+    def of_detectors(self) -> EndToEnd:
+        """Returns the same with the time up to what a detector itself returns."""
+        starts = (*STARTS, RAW)
+        points = tuple(point_of(start, size) for size in SIZES for start in starts)
+        return replace(self, starts=starts, points=points)
+
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
         bench = Bench(context, clock)
         pools: dict[str, tuple[Sequence[Batch], _Way]] = {}
         for size in SIZES:
             batches = bench.queries(size)
             for start, way in _ways(context, batches, size).items():
-                pools[point_of(start, size)] = batches, way
+                if start in self.starts:
+                    pools[point_of(start, size)] = batches, way
         for point, (_, way) in pools.items():
             bench.warm_up(point, way.asked, self.seconds, way.ask)
         for turn in range(self.turns):
@@ -252,7 +264,8 @@ class EndToEnd(Timing):
                 bench.settle(way.asked, self.share, way.ask)
                 loop = partial(bench.closed, way.asked, turn=turn, ask=way.ask)
                 timed = bench.block(point, partial(loop, seconds=self.share, most=MOST_QUERIES))
-                bench.answers(point, queries, timed)
+                if way.ask != context.adapter.timed_raw:  # of which nobody can tell what it says
+                    bench.answers(point, queries, timed)
             yield bench.tape.columns()
 
     def numbers(self, evidence: Evidence) -> list[Number]:
@@ -260,7 +273,7 @@ class EndToEnd(Timing):
         readings = Readings.of(evidence)
         numbers: list[Number] = []
         for size in SIZES:
-            for point in (point_of(start, size) for start in STARTS):
+            for point in (point_of(start, size) for start in self.starts):
                 queries = readings.queries(point)
                 if len(queries):
                     numbers += [
@@ -272,7 +285,8 @@ class EndToEnd(Timing):
     def score(self, evidence: Evidence) -> Scored:
         """Computes how much slower each place is than prepared samples."""
         readings = Readings.of(evidence)
-        rows = [row for size in SIZES for row in _ratios(readings, size, evidence.options.level)]
+        level = evidence.options.level
+        rows = [row for size in SIZES for row in _ratios(readings, size, level, self.starts)]
         return Scored(rows)
 
     def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
@@ -289,7 +303,12 @@ def _ways(context: TimedContext, queries: Sequence[Batch], size: int) -> dict[st
         SAMPLE: _Way(queries, timed),
     }
     encoded = _encoded(adapter, queries)
-    return ways if encoded is None else {**ways, ENCODED: _Way(encoded, adapter.timed_encoded)}
+    if encoded is not None:
+        ways[ENCODED] = _Way(encoded, adapter.timed_encoded)
+    with suppress(InputError):
+        adapter.timed_raw(queries[0])
+        ways[RAW] = _Way(queries, adapter.timed_raw)
+    return ways
 
 
 def _encoded(adapter: Adapter, queries: Sequence[Batch]) -> list[Any] | None:
@@ -307,16 +326,17 @@ def _encoded(adapter: Adapter, queries: Sequence[Batch]) -> list[Any] | None:
     return found
 
 
-def _ratios(readings: Readings, size: int, level: float) -> list[Row]:
+def _ratios(readings: Readings, size: int, level: float, starts: Sequence[str]) -> list[Row]:
     rows: list[Row] = []
     prepared = readings.queries(point_of(SAMPLE, size)).medians
-    for start in STARTS:
+    for start in starts:
         point = point_of(start, size)
         queries = readings.queries(point)
         if len(queries):
             rows.append(_ratio(queries.medians / prepared, level, point, start))
             continue
-        reason = "torch can't look into the model: its preprocessing is a part of it"
+        what = "post-processing" if start == RAW else "preprocessing"
+        reason = f"torch can't look into the model: its {what} is a part of it"
         rows += [
             Row(metric=info.id, value=None, n=0, reason=reason, point=point) for info in END_TO_END
         ]

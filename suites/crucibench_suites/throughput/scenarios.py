@@ -19,13 +19,14 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Need, Timed, TimedContext
 from crucibench.contracts.statistic import Number
 from crucibench.util.memory import free_memory, is_out_of_memory
-from crucibench_suites.throughput.bench import Bench, typical
+from crucibench_suites.throughput.bench import POOL, Bench, typical
 from crucibench_suites.throughput.clock import Clock, SystemClock, poisson_arrivals
 from crucibench_suites.throughput.device import ceiling, count_flops
 from crucibench_suites.throughput.metrics import OFFLINE, SERVER, STREAM
 from crucibench_suites.throughput.records import WARM_UP, Readings, batch_point, load_point
 from crucibench_suites.throughput.scoring import (
     MIB,
+    by_objects,
     by_round,
     cost_rows,
     device_latency,
@@ -120,10 +121,16 @@ class Stream(Timing):
     def numbers(self, evidence: Evidence) -> list[Number]:
         """Returns latency and throughput as numbers of rounds."""
         queries = Readings.of(evidence).queries()
+        targets = evidence.own.samples.targets
         return [
             *latencies(queries), device_latency(queries), mean_latency(queries),
             throughput(queries, self.samples),
+            *(by_objects(queries, targets, POOL) if self._finds_objects(evidence) else ()),
         ]  # fmt: skip
+
+    def _finds_objects(self, evidence: Evidence) -> bool:
+        places = any(field.pixels for field in evidence.task.definition.fields)
+        return places and self.samples == 1 and len(evidence.own.samples) > 0
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes what has no interval."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -16,6 +17,7 @@ import pandas as pd
 
 from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Interval, Number, OfRows, RowMetric, Units
 from crucibench.stats import (
@@ -112,6 +114,34 @@ def latencies(
         )
         numbers.append(_of_rounds(metric, form, len(queries.counts), point, n))
     return numbers
+
+
+def by_objects(queries: Queries, targets: Lists, pool: int) -> list[Number]:
+    """Returns the median latency of images with few objects, and with more, by round.
+
+    Args:
+        queries: each about one image, which in each round come in turn from the first on.
+        targets: the objects of each image.
+        pool: so many images come in turn, perhaps each several times.
+    """
+    counts = targets.lengths
+    first = np.concatenate([[0], np.cumsum(queries.counts)])
+    place = np.arange(len(queries)) - first[queries.rounds]
+    objects = counts[place % pool % len(counts)]
+    edges = np.unique(np.quantile(counts, (1 / 3, 2 / 3), method="lower"))
+    bucket, found = np.searchsorted(edges, objects), []
+    for at in range(len(edges) + 1):
+        chosen = bucket == at
+        if chosen.any() and len(set(queries.rounds[chosen].tolist())) == len(queries.counts):
+            low, high = int(objects[chosen].min()), int(objects[chosen].max())
+            name = f"{low} to {high}" if low < high else str(low)
+            name += " object" if high == 1 and low == high else " objects"
+            parts = (getattr(queries, one)[chosen] for one in
+                     ("rounds", "begun", "seconds", "waited", "device"))  # fmt: skip
+            found += [
+                replace(one, group=name) for one in latencies(Queries(*parts), names=("p50",))
+            ]
+    return found if len(found) > 1 else []
 
 
 def _percentile_interval(queries: Queries, share: float, level: float) -> Interval:

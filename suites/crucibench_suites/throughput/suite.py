@@ -229,7 +229,9 @@ class ThroughputSuite(Suite):
                 )
             )  # fmt: skip
         if "end-to-end" in config.scenarios:
-            found.append(EndToEnd(seconds=seconds, turns=turns, parameters=shared))
+            whole = EndToEnd(seconds=seconds, turns=turns, parameters=shared)
+            places = any(one.pixels for one in request.data.task.definition.fields)
+            found.append(whole.of_detectors() if places else whole)
         if "cold-start" in config.scenarios:
             starts = _STARTS[request.preset] if config.starts is None else config.starts
             found.append(ColdStart(turns=starts, parameters={"starts": starts}))

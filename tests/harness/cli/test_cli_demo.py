@@ -22,10 +22,10 @@ def test_the_bundled_spec_holds_the_models_of_each_data_set() -> None:
     resolved = prepare(demo.demo_spec())
     assert {track.name: len(track.models) for track in resolved.tracks} == {
         "digits": 3, "digits in fewer bits": 3, "shapes": 2, "diabetes": 3,
-        "diabetes under attack": 2, "reviews": 3,
+        "diabetes under attack": 2, "reviews": 3, "drawn shapes": 1,
     }  # fmt: skip
     grouped = {track.data for track in resolved.tracks if "bias" in track.suites}
-    assert grouped == {"diabetes", "reviews"}
+    assert grouped == {"diabetes", "reviews", "drawn-shapes"}
 
 
 def test_every_bundled_model_is_timed_and_one_in_fewer_bits() -> None:

@@ -18,18 +18,21 @@ from PIL import Image
 
 import crucibench as cb
 from crucibench.cli._app import application
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.lists import Lists, from_arrow
 from crucibench.store.run import Run
+from crucibench.tasks.detection.kind import Detection
 from crucibench.tasks.detection.matching import AREAS, KINDS, THRESHOLDS, match, overlaps
 from crucibench.tasks.detection.precision import (
     DetectionView,
     average_precision,
     average_recall,
-    found_share,
     precision_by_recall,
 )
 from crucibench.util.coco import read_annotations, read_results
 from crucibench.util.errors import InputError
+from crucibench_suites.throughput.records import Queries
+from crucibench_suites.throughput.scoring import by_objects
 
 
 def found(*boxes: list[float]) -> tuple[Lists, Lists, Lists]:
@@ -73,6 +76,7 @@ def by_definition(boxes: Any, truth: Any, area: str, threshold: float) -> tuple[
 
 @pytest.mark.parametrize("seed", range(20))
 def test_matching_is_that_of_the_definition(seed: int) -> None:
+    grid = THRESHOLDS if seed < 14 else np.array([0.1, 0.35, 0.5, 0.62, 1.0])
     rng = np.random.default_rng(seed)
     side = rng.choice([20.0, 60.0, 150.0], (8, 1))
     corner, size = rng.integers(0, 60, (8, 2)), np.round(side * rng.uniform(0.5, 1, (8, 2)))
@@ -91,9 +95,9 @@ def test_matching_is_that_of_the_definition(seed: int) -> None:
     labels, scores = np.repeat(objects[:, 4], 2), rng.integers(1, 9, 16) / 8
     order = np.lexsort((-scores, labels))
     boxes = np.column_stack([near, labels, scores])[order]
-    values = match(*found(*boxes.tolist()), Lists.of([8], objects)).matches.values
+    values = match(*found(*boxes.tolist()), Lists.of([8], objects), grid).matches.values
     for at, area in enumerate(AREAS):
-        for bit, threshold in enumerate(THRESHOLDS):
+        for bit, threshold in enumerate(grid):
             flags = [values[:, 3 + shift + at].astype(int) >> bit & 1 for shift in (0, len(AREAS))]
             rows = tuple(set(np.flatnonzero(one).tolist()) for one in flags)
             assert rows == by_definition(boxes, objects, area, threshold)
@@ -120,6 +124,19 @@ def test_ap_and_errors_of_a_case_by_hand() -> None:
     assert average_precision(view, name="cow").value().reason == "no object of cow is there"
     assert average_precision(view, area="large").value().reason == "no large object is there"
     assert "2 of 3 classes without objects" in average_precision(view).value().note
+
+
+def test_the_order_of_boxes_of_all_but_equal_scores_is_no_other_answer() -> None:
+    boxes = [[0, 0, 10, 10, 0, 0.9], [40, 2, 60, 9, 1, 1e-4], [5, 50, 9, 70, 0, 1e-4 + 1e-9]]
+
+    def numbers(*rows: list[float]) -> Any:
+        names = ("boxes", "labels", "scores")
+        return Detection().numbers(Answer(**dict(zip(names, found(*rows), strict=True))))
+
+    assert numbers(*boxes) == pytest.approx(numbers(*boxes[::-1]))
+    for column in range(6):
+        moved = [[value + (at == column) for at, value in enumerate(boxes[0])], *boxes[1:]]
+        assert np.abs(numbers(*moved) - numbers(*boxes)).max() > 0.5
 
 
 IMAGES = [{"id": at, "file_name": f"{at}.png", "width": 40, "height": 30} for at in range(1, 4)]
@@ -244,7 +261,7 @@ def found_shares(run: Run) -> dict[str, float]:
     (cell,) = (key for key, one in run.cells.items() if one.scenario == "test")
     clean = run.cell_records(cell)
     view = DetectionView(clean.ids, ("cat", "dog"), clean.lists("matches"), clean.lists("objects"))
-    return dict(zip(clean.ids, found_share(view), strict=True))
+    return dict(zip(clean.ids, view.shares, strict=True))
 
 
 def only_run(folder: Path) -> Path:
@@ -256,14 +273,20 @@ def only_run(folder: Path) -> Path:
 def test_logged_results_are_run_compared_and_gated_without_boxes_in_packs(tmp_path: Path) -> None:
     words = ("run", "--data", "coco:ann.json", "--suite", "accuracy")
     roots = {}
+    grid = ("--set", "accuracy.ious=[0.3, 0.75, 0.97]")
     for name in ("good", "poor", "worse"):
-        crucibench(*words, "--model", f"m=predictions:{name}.json", "--out", name)
+        crucibench(*words, *grid, "--model", f"m=predictions:{name}.json", "--out", name)
         roots[name] = only_run(tmp_path / name)
     crucibench("verify", str(roots["poor"]))
     good, poor = (Run(root).metrics().set_index("metric") for root in list(roots.values())[:2])
     assert good.loc["detection-ap", "value"] == 1.0
     ap = poor.loc["detection-ap"]
     assert 0 < ap["lower"] < ap["value"] < ap["upper"] < 1
+    # Boxes that are cut by 2 or 3 of 5 to 11 pixels of height: at each IoU as COCO's AP there.
+    at = poor.loc["detection-ap-at-ious"].set_index("point")["value"]
+    assert at["iou=0.75"] == pytest.approx(poor.loc["detection-ap75", "value"], abs=1e-12)
+    assert at["iou=0.3"] > at["iou=0.75"] > at["iou=0.97"] == 0
+    assert at[""] == pytest.approx(at[["iou=0.3", "iou=0.75", "iou=0.97"]].mean())
     large = good.loc["detection-ap-large"]
     assert np.isnan(large["value"])
     assert large["reason"] == "no large object is there"
@@ -293,6 +316,10 @@ def test_logged_results_are_run_compared_and_gated_without_boxes_in_packs(tmp_pa
     assert ap["flips"]["gained"] == []
     said = crucibench("gate", "--baseline", "pack.cbz", "--candidate", str(roots["worse"]), code=1)
     assert f"{len(ap['flips']['lost'])} worse, 0 better" in " ".join(said.split())
+    both = ("--model", "poor=predictions:poor.json", "--model", "worse=predictions:worse.json")
+    crucibench(*words, *both, "--out", "both")
+    shown = " ".join(crucibench("show", str(only_run(tmp_path / "both"))).split())
+    assert f", {len(ap['flips']['lost'])} samples better, 0 worse" in shown
     out = crucibench(*words, "--model", "predictions:strange.json", "--out", "no", code=2)
     assert "1 of 1 predictions are for 1 images" in out
 
@@ -370,6 +397,85 @@ def test_a_function_answers_images_in_their_own_sizes(tmp_path: Path) -> None:
     codes = {finding.code for cell in cells for finding in cell.findings}
     assert all(cell.status == "ok" for cell in cells)
     assert not codes & {"wrong-answers-while-timed", "answers-not-checked"}
+
+
+SLOW = """
+import time
+import torch
+
+class Slow(torch.nn.Module):
+    \"\"\"Takes 1 ms for each bright pixel in the first row, and as long again to finish.\"\"\"
+
+    crucibench_input = {"sizes": "own", "channels": 3}
+
+    def raw(self, images):
+        counts = [int((image[0, 0] > 0.5).sum()) for image in images]
+        time.sleep(0.001 * sum(counts))
+        return counts
+
+    def forward(self, images):
+        counts = self.raw(images)
+        time.sleep(0.001 * sum(counts))
+        return [{"boxes": torch.tensor([[at, 0, at + 1, 1] for at in range(n)]).float().view(-1, 4),
+                 "labels": torch.zeros(n).long(), "scores": torch.ones(n)} for n in counts]
+
+def slow():
+    return Slow().eval()
+"""
+
+
+def test_time_is_told_by_the_number_of_objects_and_without_post_processing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models.py").write_text(SLOW)
+    images, objects = [], []
+    for at in range(24):
+        count = (1, 3, 5)[at % 3]
+        pixels = np.zeros((4, 8, 3), np.uint8)
+        pixels[0, :count] = 255
+        pixels[3, 7] = at
+        Image.fromarray(pixels).save(tmp_path / f"{at}.png")
+        images.append({"id": at, "file_name": f"{at}.png", "width": 8, "height": 4})
+        objects += [
+            {**RESULT, "id": 10 * at + place, "image_id": at, "bbox": [place, 0, 1, 1]}
+            for place in range(count)
+        ]
+    known = {**GOOD, "images": images, "annotations": objects}
+    (tmp_path / "a.json").write_text(json.dumps(known))
+    (tmp_path / "whole.py").write_text(FUNCTION)
+    run = cb.run(
+        models={"m": "torch:models.py:slow", "whole": "python:whole.py:bright?sizes=own"},
+        data="coco:a.json?images=.", suites=["throughput"], out=tmp_path / "out", settings={
+            "throughput.scenarios": ["single-stream", "end-to-end"], "throughput.seconds": 0.4,
+            "throughput.rounds": 2,
+        },
+    )  # fmt: skip
+    rows = run.metrics().set_index(["model", "scenario", "point", "metric", "group"])
+    assert {"1 object", "3 objects", "5 objects"} <= {row[4] for row in rows.index}
+    raw = "from=sample-to-raw,batch=1"
+    assert rows.loc[("m", "end-to-end", raw, "prepared-ratio", ""), "value"] < 1
+    told = rows.loc[("whole", "end-to-end", raw, "latency-p50", "")]
+    assert np.isnan(told["value"])
+    assert "its post-processing is a part of it" in told["reason"]
+
+
+def test_latencies_by_number_of_objects_are_those_of_the_images_asked_in_turn() -> None:
+    counts = np.array([1, 2, 2, 7, 9])
+    targets = Lists.of(counts, np.zeros((counts.sum(), 7)))
+    # Two rounds of queries, each from the first of 8 images on: the set, and part of it again.
+    sizes = [120, 170]
+    places = np.concatenate([np.arange(size) % 8 % 5 for size in sizes])
+    seconds = 0.001 * counts[places] + 1e-5 * np.arange(290)
+    queries = Queries(np.repeat([0, 1], sizes), np.arange(290.0), seconds, *np.zeros((2, 290)))
+    found = {one.group: one.form for one in by_objects(queries, targets, 8)}
+    assert list(found) == ["1 to 2 objects", "7 to 9 objects"]
+    for group, form in found.items():
+        low, high = (int(one) for one in group.removesuffix(" objects").split(" to "))
+        here = (counts[places] >= low) & (counts[places] <= high)
+        assert form.of_rows(np.ones((1, 2)))[0] == pytest.approx(
+            1000 * np.quantile(seconds[here], 0.5), rel=0.02
+        )
 
 
 def test_results_are_not_kept_where_categories_have_other_ids(tmp_path: Path) -> None:

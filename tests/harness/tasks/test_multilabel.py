@@ -22,6 +22,7 @@ from crucibench.contracts.adapter import Answer
 from crucibench.contracts.lists import Lists, to_arrow
 from crucibench.contracts.task import Modality, Target
 from crucibench.engine.packing import pack_run
+from crucibench.integrity.verify import verify
 from crucibench.store.pack import open_pack
 from crucibench.tasks.multilabel.kind import MultiLabel
 from crucibench.testing import check_task_kind
@@ -193,6 +194,55 @@ def test_a_declared_threshold_decides_and_leaves_the_ranking(made: Made) -> None
         cb.run({**spec, "models": [wrong]}, out=made.folder / "threshold")
     auroc = [found[name, "auroc-macro-labels", ""] for name in ("half", "low")]
     assert auroc[0] == auroc[1]
+
+
+def test_thresholds_are_chosen_on_another_role_and_never_on_test(made: Made) -> None:
+    flags = pd.read_csv(made.folder / "flags.csv")
+    for name, part in (("known", flags[:200]), ("asked", flags[200:])):
+        part.to_csv(made.folder / f"{name}.csv", index=False)
+    address = CSV.format(made.folder).replace("flags", "{}").format
+    chosen = {"decision": {"chosen_on": "accuracy/validation"}}
+    models = [{"name": name, "uri": f"sklearn:{made.folder}/{name}.skops", **chosen}
+              for name in made.models]  # fmt: skip
+    spec = {
+        "models": [*models, {**models[0], "name": "half", "decision": None}],
+        "data": [{"name": "d", "uri": address("asked")}],
+        "suites": {"accuracy": {"validation": address("known")}},
+    }
+    run = cb.run(spec, suites=["accuracy"], out=made.folder / "chosen")
+    found = numbers(run)
+    for name in made.models:
+        scores = made.scores(name)
+        (cell,) = (key for key, one in run.cells.items()
+                   if one.scenario == "clean" and one.model == name)  # fmt: skip
+        table = run.table(cell, "per-label")
+        assert table is not None
+        thresholds = table["threshold"].to_numpy()
+        for k in range(len(LABELS)):
+            truth, known = made.Y[300:500, k], scores[:200, k]
+            best = max(metrics.f1_score(truth, known >= one) for one in np.unique(known))
+            assert metrics.f1_score(truth, known >= thresholds[k]) == pytest.approx(best)
+        expected = metrics.f1_score(made.Y[500:], scores[200:] >= thresholds, average="macro")
+        assert found[name, "f1-macro-labels", ""] == pytest.approx(expected)
+    assert found["linear", "f1-macro-labels", ""] != found["half", "f1-macro-labels", ""]
+    assert verify(run) == []
+    pack = made.folder / "chosen.cbz"
+    pack_run(run, pack)
+    how = {"models": {"linear": "half"}}
+    whole, packed = (
+        {str(one.address): one.delta for one in compare_runs(run, other, **how).differences}
+        for other in (run, open_pack(pack))
+    )
+    assert whole == packed
+    for decision, sentence in (
+        ({"chosen_on": "test"}, "never chosen on test"),
+        ({"chosen_on": "accuracy/validatio"}, "did you mean 'accuracy/validation'"),
+        ({"chosen_on": "train", "thresholds": {"art": 0.2}}, "declared or chosen"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            cb.run(
+                {**spec, "models": [{**models[0], "decision": decision}]}, out=made.folder / "no"
+            )
 
 
 @pytest.mark.parametrize(

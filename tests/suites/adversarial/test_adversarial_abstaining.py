@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from crucibench.contracts.data import DataCard
 from crucibench.contracts.task import Decision, Modality, Task
 from crucibench.engine.worker.inspect import _decision
 from crucibench.spec.models import ModelSpec
@@ -107,8 +108,9 @@ def test_what_a_spec_declares(declared: Any, found: Any) -> None:
     spec = ModelSpec(name="m", uri="torch:a.py:b", abstains=declared)
     task = Task(kind="classification", modality=Modality.IMAGE, classes=("bird", "cat", "1"))
     entry: Any = SimpleNamespace(spec=spec)
+    card = DataCard(name="data", uri="test:data", task=task)
     if isinstance(found, str):
         with pytest.raises(InputError, match=found):
-            _decision(entry, task)
+            _decision(entry, card)
     else:
-        assert _decision(entry, task) == replace(Decision(), **found)
+        assert _decision(entry, card) == replace(Decision(), **found)

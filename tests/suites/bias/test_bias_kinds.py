@@ -12,6 +12,7 @@ from fairlearn.metrics import MetricFrame, selection_rate, true_positive_rate
 from sklearn.metrics import accuracy_score, hamming_loss
 
 import crucibench as cb
+from crucibench.integrity.verify import verify
 from crucibench.tasks.multilabel.kind import flags_of
 from crucibench.util.errors import InputError
 
@@ -83,13 +84,19 @@ def test_boxes_are_compared_by_fields_of_their_images(tmp_path: Path) -> None:
         )  # fmt: skip
         for place in range(0 if at < 10 else 2):
             box = {"image_id": at, "category_id": 1, "bbox": [5 + 40 * place, 5, 20, 20]}
-            objects.append({**box, "id": len(objects)})
+            side = {"side": "right"} if place else {}
+            objects.append({**box, "id": len(objects), "attributes": {"place": place}, **side})
             if not (night and place):
                 found.append({**box, "score": 0.9})
     known = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "x"}]}
     (tmp_path / "ann.json").write_text(json.dumps(known))
     (tmp_path / "found.json").write_text(json.dumps(found))
-    where = {"data": f"coco:{tmp_path}/ann.json?groups=light", "suites": ["bias"]}
+    # Two crowds on the first image with objects: nobody has to find them.
+    objects += [{**objects[0], "id": 900 + at, "iscrowd": 1} for at in range(2)]
+    known["annotations"] = objects
+    (tmp_path / "ann.json").write_text(json.dumps(known))
+    address = f"coco:{tmp_path}/ann.json?groups=light&object_groups=place,side"
+    where = {"data": address, "suites": ["bias"]}
     models = {"m": f"predictions:{tmp_path}/found.json"}
     run = cb.run(models=models, out=tmp_path / "out", **where)
     numbers = values(run)
@@ -100,6 +107,16 @@ def test_boxes_are_compared_by_fields_of_their_images(tmp_path: Path) -> None:
     # Half of the objects at a precision of 1: it is 1 at the recalls 0 to 0.5.
     assert numbers["detection-ap", "light=night"] == pytest.approx(51 / 101)
     assert numbers["detection-ap", "light=day"] == pytest.approx(1.0)
+    # The first object of each image is found, of the second half.
+    for group, value in (("place=0", 1.0), ("place=1", 0.5), ("side=right", 0.5)):
+        assert numbers["detection-objects-found", group] == value
+    assert numbers["detection-objects-found-minus-rest", "place=1"] == -0.5
+    rows = run.metrics()
+    alone = rows[(rows["metric"] == "detection-objects-found-minus-rest")]
+    assert "0 objects, fewer than 30" in alone.set_index("group").loc["side=right", "reason"]
+    assert verify(run) == []
+    with pytest.raises(InputError, match="no object has a field 'sid'"):
+        cb.run(models=models, out=tmp_path / "no", data=address.replace("side", "sid"))
     with pytest.raises(InputError, match="fairlearn's metrics take classes or numbers"):
         cb.run(
             models=models,

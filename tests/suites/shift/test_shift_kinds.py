@@ -16,6 +16,7 @@ from sklearn import metrics
 import crucibench as cb
 from crucibench.contracts.corruption import CorruptionContext, corruptions
 from crucibench.contracts.lists import Lists
+from crucibench.tasks.detection.kind import Detection
 from crucibench.tasks.detection.matching import match
 from crucibench.tasks.detection.precision import DetectionView, average_precision
 from crucibench.tasks.multilabel.kind import flags_of
@@ -125,7 +126,7 @@ def by_hand(folder: Path, keys: pd.Series, name: str, severity: int) -> Any:
     exec((folder / "models.py").read_text(), scope)
     known = {one["image_id"]: one["bbox"] for one in json.loads(
         (folder / "ann.json").read_text())["annotations"]}  # fmt: skip
-    parts, truth = [], []
+    parts, truth, counts = [], [], []
     for identity, key in keys.items():
         pixels = np.asarray(Image.open(folder / "pictures" / f"{key}.png"))
         image = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
@@ -134,17 +135,31 @@ def by_hand(folder: Path, keys: pd.Series, name: str, severity: int) -> Any:
         (answer,) = scope["bright"]([made[0]])
         parts.append(answer)
         left, top, w, h = known[int(key)]
-        truth.append([left, top, w, h, 0, w * h, 0])
+        ends = np.array([[left, top], [left + w, top + h]], dtype=float)
+        if name == "translation":
+            angle = (
+                2 * np.pi * float(context.draws.uniform([str(identity)], "direction", (1,))[0, 0])
+            )
+            share = corruptions().get(name).level(severity)[0]
+            sides = np.array(image.shape[:-3:-1])
+            ends = np.clip(ends + share * sides * [np.cos(angle), np.sin(angle)], 0, sides)
+        area = float(np.prod(ends[1] - ends[0]))
+        if area > 0:
+            flag = 2 if area < w * h / 4 else 0
+            truth.append([*ends[0], *(ends[1] - ends[0]), 0, area, flag])
+        counts.append(int(area > 0))
     lengths = [len(one["scores"]) for one in parts]
     lists = [Lists.of(lengths, np.concatenate([one[part] for one in parts]))
              for part in ("boxes", "labels", "scores")]  # fmt: skip
-    targets = Lists.of([1] * len(truth), np.array(truth, float))
+    targets = Lists.of(counts, np.array(truth, float))
     view = DetectionView(keys.index.to_numpy(), ("box",), *match(*lists, targets))
     return average_precision(view).value().value
 
 
-def test_images_in_their_own_sizes_are_corrupted_and_boxes_stay(tmp_path: Path, boxes: str) -> None:
-    names = ["gaussian_noise", "fog"]
+def test_images_in_their_own_sizes_are_corrupted_and_boxes_go_along(
+    tmp_path: Path, boxes: str
+) -> None:
+    names = ["gaussian_noise", "fog", "translation"]
     run = cb.run(
         models={"m": f"python:{tmp_path}/models.py:bright?sizes=own"}, data=boxes,
         suites=["shift"], out=tmp_path / "out", workers=1,
@@ -158,7 +173,8 @@ def test_images_in_their_own_sizes_are_corrupted_and_boxes_stay(tmp_path: Path, 
     for (name, at), value in expected.items():
         assert found[name, "detection-ap", f"severity={at}"] == pytest.approx(value, abs=1e-9)
         assert found[name, "detection-ap-lost", f"severity={at}"] == pytest.approx(1 - value)
-    of_each = {name: np.mean([expected[name, at] for at in (1, 5)]) for name in names}
+    # Means are of the common corruptions, where some were asked for.
+    of_each = {name: np.mean([expected[name, at] for at in (1, 5)]) for name in names[:2]}
     assert found["summary", "corrupted-detection-ap", ""] == pytest.approx(
         np.mean(list(of_each.values()))
     )
@@ -167,9 +183,45 @@ def test_images_in_their_own_sizes_are_corrupted_and_boxes_stay(tmp_path: Path, 
     )
 
 
-def test_what_moves_boxes_and_what_needs_classes_is_refused(tmp_path: Path, boxes: str) -> None:
+@pytest.mark.parametrize("name", ["rotation", "translation", "scale", "shear"])
+def test_a_moved_box_is_that_of_the_moved_ellipse(name: str) -> None:
+    """Held against points of each ellipse, pixel by pixel; the image is stored larger by half."""
+    sides, stored = (40, 60), (80, 90)
+    ids = tuple(str(row) for row in range(12))
+    context = CorruptionContext(ids=ids, draws=Draws(0, f"shift/{name}"))
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(-5, [80.0, 70.0], (12, 2))
+    size = rng.uniform(5, 30, (12, 2))
+    values = np.column_stack([corner, size, np.zeros(12), np.prod(size, axis=1), np.zeros(12)])
+    values[3, 6] = 1
+    targets = Lists.of([1] * 12, values)
+    maps = corruptions().get(name).moves(sides, 4, context, "")
+    assert maps is not None
+    found = Detection().moved(targets, maps, sides, [stored] * 12)
+    turn = np.linspace(0, 2 * np.pi, 20_001)
+    scale = np.array(sides[::-1]) / np.array(stored[::-1])
+    for row in range(12):
+        middle = corner[row] + size[row] / 2
+        ring = middle + size[row] / 2 * np.stack([np.cos(turn), np.sin(turn)], 1)
+        there = (ring * scale - 0.5) @ maps[row, :, :2].T + maps[row, :, 2] + 0.5
+        low, high = there.min(0), there.max(0)
+        cut = np.clip(low, 0, sides[::-1]), np.clip(high, 0, sides[::-1])
+        share = np.prod(cut[1] - cut[0]) / np.prod(high - low)
+        here = found.values[found.rows == row]
+        assert len(here) == (share > 0)
+        if not len(here):
+            continue
+        assert here[0, :2] == pytest.approx(cut[0] / scale, abs=1e-4)
+        assert here[0, 2:4] == pytest.approx((cut[1] - cut[0]) / scale, abs=1e-4)
+        assert here[0, 6] == (1 if row == 3 else 2 * (share < 0.25))
+        times = abs(np.linalg.det(maps[row, :, :2])) * share
+        assert here[0, 5] == pytest.approx(values[row, 5] * times, rel=1e-3)
+    assert 0 < len(found.values) <= 12
+
+
+def test_grids_and_what_needs_classes_are_refused(tmp_path: Path, boxes: str) -> None:
     for setting, names, sentence in (
-        ("corruptions", ["rotation"], "rotation moves what detection has to find"),
+        ("corruptions", ["geometric_worst"], "geometric_worst takes each sample's worst point"),
         ("data", {"new": boxes}, "shift.data: it compares classes or numbers, and detection"),
     ):
         with pytest.raises(InputError, match=sentence):

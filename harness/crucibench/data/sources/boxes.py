@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from crucibench.contracts.adapter import Sources
+from crucibench.contracts.data import OF_OBJECTS
 from crucibench.contracts.source import DataOpening, DataSource, RawData
 from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI
@@ -23,6 +25,8 @@ from crucibench.util.untrusted.content import read_content
 from crucibench.util.untrusted.images import BYTES_AT_MOST
 
 _WIDTH = 7
+_VALUES_AT_MOST = 50
+"""Of a field by which objects are compared."""
 COMMON = ("cluster", "groups", "licence", "citation")
 
 
@@ -45,7 +49,8 @@ class BoxSource(DataSource):
     """Reads images with boxes; a sample is an image, in the order of ids, and named by its id.
 
     Options of all: ``cluster=FIELD``, a field of the images' entries that names what is drawn
-    together, such as a video; ``groups=FIELD,...``, fields by which images are compared;
+    together, such as a video; ``groups=FIELD,...``, fields by which images are compared; where
+    objects have fields, ``object_groups=FIELD,...``, those by which objects are;
     ``licence`` and ``citation``.
     """
 
@@ -75,22 +80,25 @@ class BoxSource(DataSource):
         cluster = uri.query.get("cluster", "")
         groups = tuple(filter(None, uri.query.get("groups", "").split(",")))
         fields = dict.fromkeys((*groups, *([cluster] if cluster else [])))
+        of_objects = tuple(filter(None, uri.query.get("object_groups", "").split(",")))
         library = import_datasets()
         text, number = library.Value("string"), library.Value("float64")
         features = library.Features(
             id=text, file_name=text, width=number, height=number,
             objects=library.Sequence(library.Sequence(number, length=_WIDTH)),
             **({"image": library.Image()} if files else {}), **dict.fromkeys(fields, text),
+            **dict.fromkeys((OF_OBJECTS + name for name in of_objects), text),
         )  # fmt: skip
         schema = features.arrow_schema
         columns = {name: _field(found, name, needed=name == cluster) for name in fields}
+        columns |= {OF_OBJECTS + name: _of_objects(found, name) for name in of_objects}
 
         def fill(conversion: Conversion) -> None:
             rows = range(len(found.images))
             pieces = in_pieces(rows, lambda row: files[row].stat().st_size) if files else [rows]
             conversion.write("test", schema, _batches(found, files, columns, pieces, schema))
 
-        settings = {"source": uri.scheme, "fields": list(fields), "images": bool(files)}
+        settings = {"source": uri.scheme, "fields": list(columns), "images": bool(files)}
         done = convert(
             opening.scratch, fill, settings=settings, files=[*listed.beside, *files],
             base=opening.base,
@@ -103,7 +111,7 @@ class BoxSource(DataSource):
             target="objects",
             kind="detection",
             classes=tuple(found.categories.values()),
-            groups=groups,
+            groups=(*groups, *(OF_OBJECTS + name for name in of_objects)),
             cluster=cluster,
             id="id",
             licence=uri.query.get("licence", ""),
@@ -149,6 +157,35 @@ def _field(found: Annotations, name: str, *, needed: bool) -> list[str | None]:
             raise InputError(f"option cluster: image {key!r} has no field {name!r}")
     if values and not any(value is not None for value in values):
         raise InputError(f"option groups: no image has a field {name!r}")
+    return values
+
+
+def _of_objects(found: Annotations, name: str) -> list[str | None]:
+    """Returns a field of the objects of each image, as `OF_OBJECTS` says.
+
+    Raises:
+        InputError: if no object has it, or a value is neither a number nor text.
+    """
+    values: list[str | None] = []
+    seen: set[str] = set()
+    for key in found.images:
+        held = [one.get(name) for one in found.fields.get(key, ())]
+        for one in held:
+            if not isinstance(one, int | float | str | None):
+                raise InputError(
+                    f"option object_groups: {name!r} of an object of image {key!r}: expected a "
+                    f"number or text, got {type(one).__name__}"
+                )
+        texts = [None if one is None else str(one) for one in held]
+        seen |= {one for one in texts if one is not None}
+        values.append(json.dumps(texts))
+    if not seen:
+        raise InputError(f"option object_groups: no object has a field {name!r}")
+    if len(seen) > _VALUES_AT_MOST:
+        raise InputError(
+            f"option object_groups: {name!r} has {len(seen)} values, expected at most "
+            f"{_VALUES_AT_MOST}"
+        )
     return values
 
 

@@ -18,7 +18,7 @@ class CocoSource(BoxSource):
     image's name and size, which logged predictions need not even look at).
     """
 
-    options: ClassVar[tuple[str, ...]] = ("images", *COMMON)
+    options: ClassVar[tuple[str, ...]] = ("images", "object_groups", *COMMON)
 
     @classmethod
     def listed(cls, uri: URI, base: Path) -> Listed:

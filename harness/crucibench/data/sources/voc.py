@@ -24,7 +24,7 @@ class VocSource(BoxSource):
     class, as ``cat_test``, are passed over.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("split", *COMMON)
+    options: ClassVar[tuple[str, ...]] = ("split", "object_groups", *COMMON)
 
     @classmethod
     def listed(cls, uri: URI, base: Path) -> Listed:
@@ -57,6 +57,7 @@ class VocSource(BoxSource):
         """Reads the files; classes are the names that occur, in alphabetical order."""
         images: dict[int | str, Image] = {}
         found: dict[int | str, list[tuple[str, tuple[float, ...]]]] = {}
+        written: dict[int | str, list[dict[str, str | None]]] = {}
         placed: list[Placed] = []
         files = [one for one in listed.beside if one.suffix == ".xml"]
         for file, picture in zip(files, listed.images, strict=True):
@@ -67,7 +68,7 @@ class VocSource(BoxSource):
                 raise InputError(f"{file.name}: the image has no size, got {width:g} x {height:g}")
             fields = {one.tag: one.text for one in tree if one.text and one.text.strip()}
             images[file.stem] = Image(picture.name, width, height, fields)
-            found[file.stem] = []
+            found[file.stem], written[file.stem] = [], []
             for at, entry in enumerate(tree.iter("object")):
                 what = f"{file.name}: object {at}"
                 left, top, right, bottom = (
@@ -83,6 +84,7 @@ class VocSource(BoxSource):
                 if not label:
                     raise InputError(f"{what}: it has no name")
                 found[file.stem].append((label, (*box, box[2] * box[3], flag)))
+                written[file.stem].append({one.tag: one.text for one in entry if not len(one)})
         require_inside(placed)
         names = sorted({label for objects in found.values() for label, _ in objects})
         places = {label: float(at) for at, label in enumerate(names)}
@@ -90,7 +92,7 @@ class VocSource(BoxSource):
             key: [(*one[:4], places[label], *one[4:]) for label, one in entries]
             for key, entries in found.items()
         }
-        return Annotations(images, dict(enumerate(names)), objects)
+        return Annotations(images, dict(enumerate(names)), objects, written)
 
 
 def _number(tree: Any, path: str, what: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.metric import MetricInfo
-from crucibench.contracts.scenario import Timed
+from crucibench.contracts.scenario import Timed, needs_of
 from crucibench.contracts.suite import Suite
 from crucibench.contracts.verdict import Status
 from crucibench.engine.plan.plan import Plan, PlannedCell
@@ -43,6 +43,7 @@ def identity_fields(cell: PlannedCell, seed: int, needs: Mapping[str, str]) -> d
         "outputs": sorted(cell.outputs),
         "needs": dict(needs),
         "seed": seed,
+        **({"decision": dict(cell.model.decision.__dict__)} if cell.scenario.decides else {}),
     }
 
 
@@ -296,7 +297,7 @@ class PlannedFiles:
 
 def needs_failed(cell: PlannedCell, files: Mapping[str, CellFile]) -> str:
     """Returns why a cell can't be collected, because a cell that it needs has failed; or ""."""
-    for need in cell.scenario.needs:
+    for need in needs_of(cell.scenario, cell.model):
         other = cell.needs.get(need.alias)
         if other is None or need.optional:
             continue

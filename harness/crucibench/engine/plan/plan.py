@@ -13,7 +13,7 @@ from typing import Literal
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.examples import EXAMPLES
-from crucibench.contracts.scenario import Mapped, Need, Scenario, Timed
+from crucibench.contracts.scenario import Mapped, Need, Scenario, Timed, needs_of
 from crucibench.contracts.suite import Suite, SuiteRequest
 from crucibench.engine.plan.roles import largest_batch, shard_size
 from crucibench.engine.resolve.resolve import Resolved
@@ -194,8 +194,11 @@ def _ask(
     """Notes what a suite asks.
 
     Raises:
-        InputError: if two scenarios have one name.
+        InputError: if two scenarios have one name, or thresholds can't be chosen.
     """
+    if request.model.decision.chosen_on and request.data.block:
+        # Nothing is known of another role's pass between two looks.
+        raise InputError("decision.chosen_on: not with --until-decided; declare the thresholds")
     for scenario in found:
         key = (request.model.name, request.data.name, scenario.address)
         if key in asked and asked[key][0] != scenario:
@@ -227,7 +230,7 @@ class _Builder:
         scenario, model, card = self.asked[key]
         needs: dict[str, str] = {}
         skip = _unfit(scenario, model, card)
-        for need in () if skip else scenario.needs:
+        for need in () if skip else needs_of(scenario, model):
             other = self._need(need, key, [*path, key])
             if isinstance(other, PlannedCell):
                 needs[need.alias] = other.id

@@ -47,10 +47,7 @@ class Scorer:
             for alias, other in cell.needs.items()
             if files[other].status is Status.OK
         }
-        return Evidence(
-            own=self._cell_evidence(files[cell.id]), needs=needs, data=cell.data,
-            options=self.options,
-        )  # fmt: skip
+        return Evidence.of(self._cell_evidence(files[cell.id]), needs, cell.data, self.options)
 
     def score(
         self, cell: PlannedCell, files: Mapping[str, CellFile]

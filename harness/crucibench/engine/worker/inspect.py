@@ -13,9 +13,9 @@ import numpy as np
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.data import EvalSet
+from crucibench.contracts.data import DataCard, EvalSet
 from crucibench.contracts.evidence import ModelInfo
-from crucibench.contracts.task import Decision, Modality, NonFiniteError, Task
+from crucibench.contracts.task import Decision, Modality, NonFiniteError
 from crucibench.engine.plan.roles import Rows, largest_batch, probe_rows
 from crucibench.engine.resolve.resolve import ResolvedModel
 from crucibench.engine.worker.opening import unexpected
@@ -65,7 +65,7 @@ def inspect_model(
     # The last asking: logged answers that are too few are a mistake of the spec.
     seconds = _ask(adapter, evalset, rows, want, entry.spec.repeat - 1)
     grown = max(0, _memory_in_use(device) - before)
-    info = _info(entry, adapter, evalset.task, base)
+    info = _info(entry, adapter, evalset.card, base)
     if _answers_gaps(adapter, evalset, rows, want):
         info = replace(info, capabilities=info.capabilities | {Capability.MISSING_VALUES})
     if isinstance(batch_size, int):
@@ -182,7 +182,8 @@ def _memory_in_use(device: str) -> int:
     return resident_memory(os.getpid()) or 0
 
 
-def _info(entry: ResolvedModel, adapter: Adapter, task: Task, base: Path) -> ModelInfo:
+def _info(entry: ResolvedModel, adapter: Adapter, card: DataCard, base: Path) -> ModelInfo:
+    task = card.task
     fingerprint = adapter.fingerprint() or None  # an empty one would be every model's
     info = ModelInfo(
         name=entry.name,
@@ -194,7 +195,7 @@ def _info(entry: ResolvedModel, adapter: Adapter, task: Task, base: Path) -> Mod
         fingerprint=fingerprint,
         unidentified="" if fingerprint else adapter.unidentified() or _NO_FINGERPRINT,
         numerics=adapter.numerics(),
-        decision=_decision(entry, task),
+        decision=_decision(entry, card),
         diagnostics={**adapter.diagnostics(), **_on_disk(entry, base)},
         remote=adapter.remote,
         intensive=not adapter.remote or (entry.spec.remote or RemoteSettings()).intensive,
@@ -222,7 +223,17 @@ def _group(entry: ResolvedModel) -> str:
     return f"{group}@{entry.variant}" if group and entry.variant else group
 
 
-def _label_decision(settings: DecisionSettings, task: Task) -> Decision:
+def _label_decision(settings: DecisionSettings, card: DataCard) -> Decision:
+    task, role = card.task, settings.chosen_on or ""
+    if role:
+        others = sorted(set(card.counts) - {"test"} - set(card.unlabelled))
+        if settings.thresholds:
+            raise InputError("decision: thresholds are declared or chosen on a role, not both")
+        if role == "test":
+            raise InputError("decision.chosen_on: thresholds are never chosen on test")
+        if role not in others:
+            raise InputError(f"decision.chosen_on: {unknown('role with labels', role, others)}")
+        return Decision(threshold=settings.threshold, chosen_on=role)
     for name in settings.thresholds:
         if name not in task.classes:
             raise InputError(f"decision.thresholds: {unknown('label', name, task.classes)}")
@@ -230,8 +241,8 @@ def _label_decision(settings: DecisionSettings, task: Task) -> Decision:
     return Decision(threshold=settings.threshold, thresholds=each if settings.thresholds else ())
 
 
-def _decision(entry: ResolvedModel, task: Task) -> Decision:
-    decided, declared = _decided(entry, task), entry.spec.abstains
+def _decision(entry: ResolvedModel, card: DataCard) -> Decision:
+    decided, declared, task = _decided(entry, card), entry.spec.abstains, card.task
     if declared is None:
         return decided
     if not task.one_class:
@@ -243,12 +254,14 @@ def _decision(entry: ResolvedModel, task: Task) -> Decision:
     return replace(decided, least=float(declared))
 
 
-def _decided(entry: ResolvedModel, task: Task) -> Decision:
-    settings = entry.spec.decision
+def _decided(entry: ResolvedModel, card: DataCard) -> Decision:
+    settings, task = entry.spec.decision, card.task
     if settings is None:
         return Decision()
     if task.definition.label_threshold and settings.positive is None:
-        return _label_decision(settings, task)
+        return _label_decision(settings, card)
+    if settings.chosen_on is not None:
+        raise InputError(f"decision.chosen_on: {task.kind} has no labels of their own")
     if settings.thresholds:
         raise InputError(f"decision.thresholds: {task.kind} has no labels of their own")
     if not task.binary:

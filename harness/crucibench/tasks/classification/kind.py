@@ -62,7 +62,6 @@ class Classification(TaskKind):
         AnswerField(name="labels", dimensions=1, check=_check_labels),
     )
     one_class: ClassVar[bool] = True
-    paired_columns: ClassVar[tuple[str, ...]] = ("prediction", "scores")
     metrics: ClassVar[tuple[str, ...]] = (
         *("top-1", "top-5", "balanced-accuracy", "f1-macro", "f1-weighted", "mcc", "fpr"),
         *("auroc", "average-precision", "recall-at-precision-90", "recall-at-precision-99"),

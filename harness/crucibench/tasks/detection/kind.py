@@ -21,12 +21,12 @@ from crucibench.contracts.task import (
     TaskKind,
     require_finite,
 )
-from crucibench.tasks.detection.matching import KINDS, match
+from crucibench.tasks.detection.matching import KINDS, found_objects, match
+from crucibench.tasks.detection.moving import moved
 from crucibench.tasks.detection.precision import (
     RECALLS,
     DetectionView,
     calibration_bins,
-    found_share,
     precision_by_recall,
 )
 from crucibench.util.draws import Draws
@@ -87,7 +87,6 @@ class Detection(TaskKind):
         ),
     )  # fmt: skip
     list_targets: ClassVar[bool] = True
-    paired_columns: ClassVar[tuple[str, ...]] = ("matches", "objects")
     metrics: ClassVar[tuple[str, ...]] = (
         "detection-ap", "detection-ap50", "detection-ap75", "detection-ap-small",
         "detection-ap-medium", "detection-ap-large", "detection-ar-1", "detection-ar-10",
@@ -102,6 +101,7 @@ class Detection(TaskKind):
     sections: ClassVar[tuple[Section, ...]] = (
         Section(title="Detection", kind="metrics", scenario="clean", metrics=metrics[:9]),
         Section(title="By class", kind="table", scenario="clean", table="per-class"),
+        Section(title="At other IoU thresholds", kind="metrics", scenario="other-ious"),
         Section(
             title="Precision and recall", kind="line", scenario="clean", table="precision-recall",
             x="recall", y="precision",
@@ -113,7 +113,7 @@ class Detection(TaskKind):
             title="Scores", kind="reliability", scenario="clean", table="scores",
             x="mean_score", y="right",
             note="The share of right detections by score, at an IoU of 0.5, in 15 bins of one "
-            "width; bars are Wilson intervals, as if detections were independent.",
+            "width; bars are Wilson intervals, as if detections, its samples, were independent.",
         ),
         Section(
             title="Errors", kind="bars", scenario="clean", table="errors", x="error",
@@ -171,6 +171,40 @@ class Detection(TaskKind):
                 )
         return boxes, labels, scores
 
+    def moved(
+        self, targets: Lists, maps: NDArray[np.float64], sides: tuple[int, int],
+        stored: Sequence[tuple[int, int]],
+    ) -> Lists:  # fmt: skip
+        """Returns the objects where they are moved to, by `crucibench.tasks.detection.moving`."""
+        return moved(targets, maps, sides, stored)
+
+    def numbers(self, answer: Answer) -> NDArray[np.float64]:
+        """Returns sums over boxes of scores, and of classes and corners weighed by them.
+
+        The order of boxes whose scores are all but equal is noise, and no part of it.
+        """
+        boxes, labels, scores = self._parts(answer)
+        items = np.column_stack([np.ones(len(scores.values)), 1 + labels.values, boxes.values])
+        found = np.zeros((len(boxes), items.shape[1]))
+        np.add.at(found, boxes.rows, items * scores.values[:, None].astype(np.float64))
+        return found
+
+    def held_at(self, cell: CellEvidence, ious: Sequence[float]) -> Mapping[str, Column]:
+        """Returns ``matches`` and ``objects`` of a pass at other IoU thresholds, ascending.
+
+        The pass has its boxes, and the samples theirs: it is none of a pack.
+        """
+        held = match(*_stored(cell), cell.samples.targets, np.array(ious))
+        return {"id": cell.samples.ids, **held._asdict()}
+
+    def found(self, cell: CellEvidence) -> Mapping[str, Column]:
+        """Returns ``found`` of a pass with its boxes: of each object the share of IoU thresholds.
+
+        In the order of the objects, NaN for one that does not count.
+        """
+        found = found_objects(*_stored(cell), cell.samples.targets)
+        return {"id": cell.samples.ids, "found": found}
+
     def packed(self, targets: Lists) -> Lists:
         """Returns class, area and flag of each object, of what is packed already as well."""
         return Lists(targets.offsets, targets.values[:, -3:])
@@ -195,13 +229,13 @@ class Detection(TaskKind):
 
     def quality(self, view: DetectionView) -> NDArray[np.float64]:
         """Returns the share of each image's objects that is found: AP is no mean over images."""
-        return found_share(view)
+        return view.shares
 
     def by_sample(
         self, view: DetectionView
     ) -> Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
         """Returns the share of objects found, of images that have some."""
-        return [(found_share(view), view.counts[0].any(axis=0))]
+        return [(view.shares, view.counts[0].any(axis=0))]
 
     def tables(
         self, view: DetectionView, rows: Sequence[Row], level: float
@@ -217,6 +251,8 @@ class Detection(TaskKind):
                 for row in rows if row.metric == "detection-ap-class"
             ]
         )  # fmt: skip
+        if not (len(table) and table["reason"].any()):
+            table = table.drop(columns="reason", errors="ignore")
         names = {f"detection-{kind}": kind.replace("-", " ") for kind in ("missed", *KINDS)}
         errors = pd.DataFrame(
             [
@@ -237,7 +273,14 @@ class Detection(TaskKind):
         """Returns the share found as the score; an image is neither right nor wrong."""
         point = np.full(len(view), "", dtype=object)
         unknown = np.full(len(view), np.nan)
-        return OutcomeView(view.ids, point, view.matches.lengths, found_share(view), unknown)
+        return OutcomeView(view.ids, point, view.matches.lengths, view.shares, unknown)
+
+
+def _stored(cell: CellEvidence) -> tuple[Lists, Lists, Lists]:
+    records = cell.records.aligned(cell.samples.ids)
+    found = records.lists("prediction")
+    labels, scores = (Lists(found.offsets, found.values[:, at]) for at in (0, 1))
+    return records.lists("boxes"), labels, scores
 
 
 def _score_table(view: DetectionView) -> pd.DataFrame:

@@ -19,7 +19,6 @@ from crucibench.tasks.detection.precision import (
     average_recall,
     calibration_bins,
     errors_by_object,
-    found_share,
 )
 
 _COCO = "Lin et al., Microsoft COCO, ECCV 2014; pycocotools"
@@ -40,8 +39,8 @@ def _metric(
     bias: Bias = "corrected",
 ) -> Metric:
     def form(view: DetectionView, *group: str) -> RowMetric:
-        better = None if by_class else found_share(view)
-        return RowMetric(statistic(view, *group), bias=bias, cost=_COST, by_sample=better)
+        better = None if by_class else view.shares
+        return resampled(statistic(view, *group), bias, better)
 
     return Metric(
         info=MetricInfo(
@@ -52,6 +51,17 @@ def _metric(
         applies=(lambda view: "") if by_class else applies,
         undefined="no object of {} is there" if by_class else "",
     )  # fmt: skip
+
+
+def resampled(statistic: Statistic, bias: Bias, better: Any = None) -> RowMetric:
+    """Returns a number that is resampled image by image.
+
+    Args:
+        statistic: of weighted images.
+        bias: what becomes of its bias under resampling.
+        better: what tells of each image which of two models is better, (n,).
+    """
+    return RowMetric(statistic, bias=bias, cost=_COST, by_sample=better)
 
 
 def _plain(view: DetectionView, area: str, thresholds: tuple[int, ...], name: str = "") -> float:
@@ -139,7 +149,7 @@ AR_1, AR_10, AR_100 = (_recall(most) for most in (1, 10, 100))
 
 def _found(view: DetectionView) -> RowMetric:
     there = view.counts[0].any(axis=0).astype(np.float64)
-    shares = found_share(view) * there
+    shares = view.shares * there
     return RowMetric(
         Statistic(
             n=len(view), compute=lambda weights: weights @ shares / (weights @ there),

@@ -57,12 +57,14 @@ class DetectionView:
         classes: the class names.
         matches: as `crucibench.tasks.detection.matching.Matches`.
         objects: likewise.
+        thresholds: of IoU, how many there are in `matches`.
     """
 
     ids: NDArray[np.object_]
     classes: tuple[str, ...]
     matches: Lists
     objects: Lists
+    thresholds: int = len(THRESHOLDS)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,6 +76,16 @@ class DetectionView:
         values = self.objects.values
         found[:, values[:, 0].astype(np.int64), self.objects.rows] = values[:, 1:].T
         return found
+
+    @cached_property
+    def shares(self) -> Floats:
+        """The share of each image's objects that is found, over thresholds; 1 without any."""
+        bits = self.matches.values[:, 3].astype(np.int64)
+        hits = sum((bits >> at) & 1 for at in range(self.thresholds))
+        found = np.bincount(self.matches.rows, weights=hits, minlength=len(self)) / self.thresholds
+        objects = self.counts[0].sum(axis=0)
+        whole: Floats = np.divide(found, objects, out=np.ones(len(self)), where=objects > 0)
+        return whole
 
     @cached_property
     def by_class(self) -> tuple[_Class, ...]:
@@ -104,7 +116,7 @@ class DetectionView:
 def average_precision(
     view: DetectionView,
     area: str = "all",
-    thresholds: Sequence[int] = range(len(THRESHOLDS)),
+    thresholds: Sequence[int] | None = None,
     name: str = "",
 ) -> Statistic:
     """Returns AP: precision at 101 recalls, its mean over thresholds and classes.
@@ -112,10 +124,11 @@ def average_precision(
     Args:
         view: the detections.
         area: one of `AREAS`.
-        thresholds: positions in `THRESHOLDS`.
+        thresholds: positions among those of the view; None for all.
         name: of one class; "" for the mean over all that have objects.
     """
-    parts = [_curve(view, index, area, tuple(thresholds)) for index in _indices(view, name)]
+    chosen = tuple(range(view.thresholds)) if thresholds is None else tuple(thresholds)
+    parts = [_curve(view, index, area, chosen) for index in _indices(view, name)]
     return _mean_over_classes(view, area, name, parts)
 
 
@@ -242,9 +255,9 @@ def _recall(view: DetectionView, index: int, most: int) -> _Part:
     found = view.by_class[index]
     chosen = found.ranks < most
     bits = found.right[chosen, 0]
-    hits = sum((bits >> at) & 1 for at in range(len(THRESHOLDS)))
+    hits = sum((bits >> at) & 1 for at in range(view.thresholds))
     per_image = np.bincount(found.images[chosen], weights=hits, minlength=len(view))
-    return lambda weights, objects: weights @ per_image / objects / len(THRESHOLDS)
+    return lambda weights, objects: weights @ per_image / objects / view.thresholds
 
 
 def errors_by_object(view: DetectionView, kind: str) -> tuple[Floats, Floats]:
@@ -279,13 +292,3 @@ def calibration_bins(view: DetectionView) -> tuple[Floats, Floats, Floats]:
         for weights in (np.ones(len(scores)), scores, right)
     )
     return tuple(found)  # type: ignore[return-value]
-
-
-def found_share(view: DetectionView) -> Floats:
-    """Returns the share of each image's objects that is found, over thresholds; 1 without any."""
-    bits = view.matches.values[:, 3].astype(np.int64)
-    hits = sum((bits >> at) & 1 for at in range(len(THRESHOLDS)))
-    found = np.bincount(view.matches.rows, weights=hits, minlength=len(view)) / len(THRESHOLDS)
-    objects = view.counts[0].sum(axis=0)
-    shares: Floats = np.divide(found, objects, out=np.ones(len(view)), where=objects > 0)
-    return shares

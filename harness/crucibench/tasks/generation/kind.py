@@ -28,7 +28,6 @@ class Generation(TaskKind):
         AnswerField(name="texts", dimensions=1, lists=True, check=lambda array, task: None),
     )
     list_targets: ClassVar[bool] = True
-    paired_columns: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ()
     headline: ClassVar[str] = ""
 

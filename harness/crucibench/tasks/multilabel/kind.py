@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +15,7 @@ from crucibench.contracts.adapter import Answer
 from crucibench.contracts.evidence import CellEvidence, OutcomeView
 from crucibench.contracts.lists import Column, Lists, from_arrow
 from crucibench.contracts.section import Section
-from crucibench.contracts.task import AnswerField, Target, Task, TaskKind
+from crucibench.contracts.task import AnswerField, Decision, Target, Task, TaskKind
 from crucibench.tasks.classification.kind import check_scores
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
@@ -90,7 +90,6 @@ class MultiLabel(TaskKind):
     )
     label_threshold: ClassVar[bool] = True
     list_targets: ClassVar[bool] = True
-    paired_columns: ClassVar[tuple[str, ...]] = ("scores",)
     metrics: ClassVar[tuple[str, ...]] = (
         "subset-accuracy", "hamming-loss", "f1-micro-labels", "f1-macro-labels", "f1-samples",
         "average-precision-macro-labels", "auroc-macro-labels", "ranking-average-precision",
@@ -168,6 +167,22 @@ class MultiLabel(TaskKind):
         """Returns ``prediction`` and ``scores``, as they were answered: decided as a pass is."""
         return {"prediction": self.prediction(answer), "scores": answer["scores"]}
 
+    def decided(self, cell: CellEvidence, task: Task) -> Decision:
+        """Returns the threshold of each label that gives the highest F1, the highest such one.
+
+        It lies halfway to the next lower score. A label that no sample has keeps the declared one.
+        """
+        ranking, probabilities = judged_scores(
+            cell.records.aligned(cell.samples.ids).array("scores"), cell.model.score_kind
+        )
+        scores = ranking if probabilities is None else probabilities
+        truth, declared = flags_of(cell.samples.targets, len(task.classes)), cell.model.decision
+        found = [
+            _best_threshold(scores[:, k], truth[:, k], declared.threshold)
+            for k in range(len(task.classes))
+        ]
+        return replace(declared, thresholds=tuple(found), chosen_on="")
+
     def view(
         self, cell: CellEvidence, task: Task, ids: NDArray[np.object_] | None = None
     ) -> LabelsView:
@@ -224,6 +239,7 @@ class MultiLabel(TaskKind):
                 "label": view.classes,
                 "support": view.targets.sum(axis=0),
                 "predicted": view.predictions.sum(axis=0),
+                "threshold": view.thresholds or view.threshold,
             }
         )
         for name in ("precision", "recall", "f1", "average-precision", "auroc"):
@@ -239,6 +255,19 @@ class MultiLabel(TaskKind):
         return OutcomeView(view.ids, point, count, view.ranking.max(axis=1), self.quality(view))
 
 
+def _best_threshold(scores: Floats, truth: Bools, otherwise: float) -> float:
+    if not truth.any():
+        return otherwise
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    last = np.append(ranked[1:] < ranked[:-1], True)  # of equal scores all are predicted, or none
+    hits, predicted = np.cumsum(truth[order])[last], np.arange(1, len(scores) + 1)[last]
+    at = int(np.argmax(2 * hits / (predicted + truth.sum())))
+    levels = ranked[last]
+    below = levels[at + 1] if at + 1 < len(levels) else levels[at]
+    return float((levels[at] + below) / 2)
+
+
 def flags_of(targets: Lists, labels: int) -> Bools:
     """Returns which labels each sample has, shape (n, labels); none where it is unlabelled."""
     found = np.zeros((len(targets), labels), dtype=np.bool_)
@@ -250,8 +279,10 @@ def flags_of(targets: Lists, labels: int) -> Bools:
 def _view(
     samples: Any, scores: NDArray[Any], score_kind: str, cell: CellEvidence, task: Task
 ) -> LabelsView:
-    ranking, probabilities = _probabilities(scores, score_kind)
+    ranking, probabilities = judged_scores(scores, score_kind)
     decision = cell.model.decision
+    if decision.chosen_on:
+        raise ValueError(f"thresholds of {cell.model.name!r} are not chosen yet")
     return LabelsView(
         ids=samples.ids, targets=flags_of(samples.targets, len(task.classes)),
         classes=task.classes, ranking=ranking, probabilities=probabilities,
@@ -259,7 +290,7 @@ def _view(
     )  # fmt: skip
 
 
-def _probabilities(scores: NDArray[Any], kind: str) -> tuple[Floats, Floats | None]:
+def judged_scores(scores: NDArray[Any], kind: str) -> tuple[Floats, Floats | None]:
     """Returns scores that rank, and each label's probability, where they say one."""
     matrix = scores.astype(np.float64)
     if kind == "logits":

@@ -34,9 +34,10 @@ def _image(
     **more: Any,
 ) -> Corruption:  # fmt: skip
     """Returns the corruption that the function of its name in `module` makes."""
+    maps = f"{_HERE}.{module}:{name}_maps" if family == "geometric" else None
     return Corruption(
         name=name, family=family, modality="image", function=f"{_HERE}.{module}:{name}",
-        levels=levels, known_answer=f"{_HERE}.known_answers:IMAGES", **more,
+        levels=levels, known_answer=f"{_HERE}.known_answers:IMAGES", maps=maps, **more,
     )  # fmt: skip
 
 
