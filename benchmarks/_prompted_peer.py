@@ -35,7 +35,7 @@ def main() -> None:
             "doc_to_target": "{{answer}}",
             "metric_list": [{"metric": one} for one in ("acc", "acc_norm", "acc_bytes")],
         }
-        for name in ("choices", "passages")
+        for name in ("choices", "passages", "examples")
     ]  # fmt: skip
     tasks = [
         *choices,
@@ -83,6 +83,16 @@ def main() -> None:
         found[name] = {
             "seconds": seconds, "asking": asking["seconds"], "samples": samples,
         }  # fmt: skip
+    for name, dtype, size in (("alone", "float32", 1), ("exact", "float64", 64)):
+        other = HFLM(
+            pretrained=str(FOLDER / "model"), device="cpu", dtype=dtype, batch_size=size
+        )  # fmt: skip
+        result = simple_evaluate(
+            model=other, tasks=[choices[0]], task_manager=TaskManager(), log_samples=True,
+            bootstrap_iters=0,
+        )  # fmt: skip
+        samples = sorted(result["samples"]["choices"], key=lambda one: one["doc_id"])
+        found[name] = {"samples": samples}
     (FOLDER / "peer.json").write_text(json.dumps(found, default=str))
 
 

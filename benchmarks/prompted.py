@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from _report import load, publish, table
 
+import crucibench as cb
 from crucibench.contracts.adapter import Opening
 from crucibench.contracts.asking import Asking, Question, Sampling
 from crucibench.contracts.data import DataCard
@@ -29,6 +30,7 @@ from crucibench_adapters.transformers_model import TransformersAdapter
 from crucibench_suites.prompted.judging import extracted
 
 HERE = Path(__file__).parent
+CHOICES = ("choices", "passages", "examples")
 KINDS = {
     "animal": ("cat", "dog", "horse"), "fruit": ("apple", "pear", "plum"),
     "colour": ("red", "blue", "green"), "tool": ("hammer", "saw", "drill"),
@@ -71,7 +73,7 @@ def compare(
     ]  # fmt: skip
     replies, seconds = asked(adapter, questions)
     ours = np.array([one.loglikelihood for one in replies]).reshape(-1, 4)
-    theirs = np.array([[float(answer[0][0]) for answer in one["resps"]] for one in samples])
+    theirs = said_by(samples)
     tokens = np.array([one.tokens for one in replies]).reshape(-1, 4)
     gold = np.array([one["answer"] for one in rows])
     sizes = {
@@ -87,6 +89,33 @@ def compare(
         "seconds": seconds, "apart": float((np.abs(ours - theirs) / tokens).max()),
         "judged": judged, "ours": ours, "theirs": theirs, "tokens": tokens, "questions": questions,
     }  # fmt: skip
+
+
+def said_by(samples: list[dict[str, Any]]) -> np.ndarray:
+    """Returns the log-likelihoods in samples of lm-evaluation-harness, (items, 4)."""
+    return np.array([[float(answer[0][0]) for answer in one["resps"]] for one in samples])
+
+
+def choice_task() -> dict[str, Any]:
+    """Returns the task in words of this project."""
+    return {
+        "kind": "choice", "choices": "options",
+        "template": "{passage}Question: What is {word}?\nAnswer:",
+    }  # fmt: skip
+
+
+def whole_task(model: Path, folder: Path, name: str, task: dict[str, Any]) -> float:
+    """Returns the CPU seconds of a whole run; the second of two, so that all is imported."""
+    for number in range(2):
+        begun = time.process_time()
+        run = cb.run(
+            models=[f"m=hf:{model}"], data=f"items:{folder / name}.jsonl?target=answer",
+            suites=["prompted"], settings={"prompted.tasks": {name: task}}, workers=0,
+            out=folder / f"results{number}", cache=False, defaults={"threads": 1},
+        )  # fmt: skip
+        seconds = time.process_time() - begun
+        assert {str(cell.status) for cell in run.cells.values()} == {"ok"}
+    return seconds
 
 
 def told(samples: list[dict[str, Any]], metric: str) -> np.ndarray:
@@ -128,7 +157,13 @@ def main() -> None:
         {**one, "passage": f"{at}: " + "A cat is a kind of animal. " * 9 + "\n"}
         for at, one in enumerate(choices)
     ]
-    for name, rows in (("choices", choices), ("passages", passages), ("written", written)):
+    shots = "".join(
+        f"Question: What is {words[at]}?\nAnswer: {kind}\n\n"
+        for at in (0, 1) for kind, words in KINDS.items()
+    )  # fmt: skip
+    examples = [{**one, "passage": shots} for one in choices]
+    of_choices = dict(zip(CHOICES, (choices, passages, examples), strict=True))
+    for name, rows in (*of_choices.items(), ("written", written)):
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(text)
     subprocess.run([options.peer, str(HERE / "_prompted_peer.py"), str(folder)], check=True)
@@ -146,8 +181,7 @@ def main() -> None:
     adapter = TransformersAdapter.open(opening)
     assert isinstance(adapter, Asking)
     compared = {
-        name: compare(adapter, rows, peer[name]["samples"])
-        for name, rows in (("choices", choices), ("passages", passages))
+        name: compare(adapter, rows, peer[name]["samples"]) for name, rows in of_choices.items()
     }
     how = Sampling(max_tokens=6, stop=("\n",))
     sums = [
@@ -169,10 +203,17 @@ def main() -> None:
         float((np.abs(first[name] - nearest) / first["tokens"]).max())
         for name in ("ours", "theirs")
     ]
+    per_token = np.maximum(1, first["tokens"])
+    in_double, _ = asked(adapter, first["questions"])  # `exact` left the model so
+    alone, doubled = (said_by(peer[name]["samples"]) for name in ("alone", "exact"))
+    mine = np.array([one.loglikelihood for one in in_double]).reshape(-1, 4)
+    whole = {name: whole_task(model, folder, name, choice_task()) for name in CHOICES}
+    whole["written"] = whole_task(model, folder, "written", {
+        "kind": "text", "template": "Question: {a} + {b}?\nAnswer:", "max_tokens": 6,
+        "stop": ["\n"], "extract": {"number": r"(-?\d+)"},
+    })  # fmt: skip
     peer_seconds = [
-        peer[name][what]
-        for what in ("asking", "seconds")
-        for name in ("choices", "passages", "written")
+        peer[name][what] for what in ("asking", "seconds") for name in (*CHOICES, "written")
     ]
     version = subprocess.run(
         [options.peer, "-c", "import lm_eval; print(lm_eval.__version__)"],
@@ -183,11 +224,13 @@ def main() -> None:
         "Language models, beside lm-evaluation-harness",
         [
             f"A model of bytes (`examples/train_byte_model.py`), {len(choices)} items of four "
-            "options, without (choices) and with (passages) a passage of 250 tokens before them, "
-            f"and {len(written)} to be written, lm-evaluation-harness {version}, batches "
-            "of 64, one thread. Seconds are CPU seconds of asking: `Adapter.ask`, "
-            "and `HFLM.loglikelihood` or `generate_until`; of the whole task, `simple_evaluate` of "
-            f"a loaded model without bootstrap. {load()}",
+            "options, as they are (choices), each after a passage of its own of 250 tokens "
+            "(passages), and after the same eight examples (examples), and "
+            f"{len(written)} to be written, lm-evaluation-harness {version}, batches of 64, one "
+            "thread. Seconds are CPU seconds of asking: `Adapter.ask`, and `HFLM.loglikelihood` or "
+            "`generate_until`; of the whole task, a run of the suite "
+            "with intervals, audits and report, the model loaded in it, and `simple_evaluate` of a "
+            f"loaded model without bootstrap. {load()}",
             "",
             *table(
                 ("what", "differs"),
@@ -198,6 +241,10 @@ def main() -> None:
                     ),
                     ["crucibench from float64, one sequence at a time", f"{off[0]:.1e}"],
                     ["lm-eval from float64", f"{off[1]:.1e}"],
+                    ["lm-eval from itself, batches of 64 and of 1",
+                     f"{float((np.abs(alone - first['theirs']) / per_token).max()):.1e}"],
+                    ["both in float64, batches of 64",
+                     f"{float((np.abs(mine - doubled) / per_token).max()):.1e}"],
                     *(
                         [f"{name}: items judged otherwise by {metric}", count]
                         for name, one in compared.items() for metric, count in one["judged"].items()
@@ -208,16 +255,15 @@ def main() -> None:
             ),
             "",
             *table(
-                ("", "crucibench, s", "lm-eval, s", "ratio", "lm-eval, whole task, s"),
+                ("", "crucibench, s", "lm-eval, s", "ratio", "crucibench, whole task, s",
+                 "lm-eval, whole task, s", "ratio of whole tasks"),
                 [
-                    [what, *(f"{one:.2f}" for one in (own, alone)), f"{alone / own:.1f}",
-                     f"{whole:.2f}"]
-                    for what, own, alone, whole in (
-                        ("choices", compared["choices"]["seconds"], peer_seconds[0],
-                         peer_seconds[3]),
-                        ("passages", compared["passages"]["seconds"], peer_seconds[1],
-                         peer_seconds[4]),
-                        ("written", sum_seconds, peer_seconds[2], peer_seconds[5]),
+                    [what, *(f"{one:.2f}" for one in (own, theirs)), f"{theirs / own:.1f}",
+                     f"{whole[what]:.2f}", f"{their_whole:.2f}", f"{their_whole / whole[what]:.1f}"]
+                    for what, own, theirs, their_whole in zip(
+                        (*CHOICES, "written"),
+                        (*(one["seconds"] for one in compared.values()), sum_seconds),
+                        peer_seconds[:4], peer_seconds[4:], strict=True,
                     )
                 ],
             ),

@@ -6,8 +6,10 @@ what an evaluation should find can be computed. ``POST /control`` with a JSON ob
 manners, ``GET /seen`` tells what it was asked:
 
 - ``says``: text in the prompt to what it answers, before anything else;
-- ``refuse``: ``{"status": 429, "every": 3}``: every so many requests are answered so, once each;
-- ``drop_every``: every so many answers break off half-way;
+- ``refuse``: ``[{"status": 429, "every": 3}]``: every so many requests are answered so, once each;
+- ``drop_every``: every so many answers break off half-way, and are not seen as answered;
+- ``alter``: the share of answers that another model gives;
+- ``apologise``: the share of answers that are refusals;
 - ``delay``: seconds before an answer;
 - ``noise``: what log-probabilities are moved by, up and down;
 - ``swap_after``: requests after which another model answers, under the same name;
@@ -90,21 +92,25 @@ class Handler(BaseHTTPRequestHandler):
         with _LOCK:
             _seen["requests"] += 1
             number = _seen["requests"]
-        refuse = _config.get("refuse")
-        if refuse and number % refuse["every"] == 0:
-            secret = self.headers.get("Authorization", "")
-            return self.tell(
-                refuse["status"], {"error": f"not now, {secret}"}, {"Retry-After": "0"}
-            )
+        for refuse in _config.get("refuse", []):
+            if number % refuse["every"] == 0:
+                secret = self.headers.get("Authorization", "")
+                return self.tell(
+                    refuse["status"], {"error": f"not now, {secret}"}, {"Retry-After": "0"}
+                )
         time.sleep(_config.get("delay", 0.0))
         chat = "messages" in body
         prompts = [body["messages"][-1]["content"]] if chat else body["prompt"]
         prompts = [prompts] if isinstance(prompts, str) else prompts
+        drop = _config.get("drop_every")
+        cut = bool(drop) and number % drop == 0
         with _LOCK:
-            _seen["answered"] += 1
-            _seen["prompts"] += len(prompts)
-            _seen["bodies"].append(body)
+            if not cut:
+                _seen["answered"] += 1
+                _seen["prompts"] += len(prompts)
+                _seen["bodies"].append(body)
             late = _seen["answered"] > _config.get("swap_after", 1 << 40)
+        late |= random.random() < _config.get("alter", 0.0)
         table = OTHER if late else TABLE
         choices = [
             self.choice(prompt, body, table, chat=chat)
@@ -118,8 +124,7 @@ class Handler(BaseHTTPRequestHandler):
             "completion_tokens": sum(choice.pop("made") for choice in choices),
         }
         document = {"model": _config["name"], "choices": choices, "usage": usage}
-        drop = _config.get("drop_every")
-        return self.tell(200, document, cut=bool(drop) and number % drop == 0)
+        return self.tell(200, document, cut=cut)
 
     def choice(
         self, prompt: str, body: dict[str, Any], table: Any, *, chat: bool
@@ -127,6 +132,8 @@ class Handler(BaseHTTPRequestHandler):
         if body.get("echo"):
             return self.echo(prompt, table)
         said = next((text for key, text in _config.get("says", {}).items() if key in prompt), None)
+        if said is None and random.random() < _config.get("apologise", 0.0):
+            said = "I'm sorry, I can't help with that."
         text = self.written(prompt, body, table) if said is None else said
         if header := _config.get("echo_header"):
             text = f"{text} {self.headers.get(header)}"
@@ -191,6 +198,7 @@ def main() -> None:
     reset({})
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *args: None  # clients may go away
     print(server.server_address[1], flush=True)
     threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()
     server.serve_forever()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,6 +25,7 @@ class _PromptFile(BaseModel):
 
     template: str = DEFAULT
     verbalisers: dict[str, str] | None = None
+    unparsed: str | None = None
 
 
 def prompt_files(uri: URI, base: Path) -> tuple[Path, ...]:
@@ -51,9 +53,9 @@ def class_prompt(opening: Opening) -> ClassPrompt | None:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise InputError(f"{file.name}: {where}: {first['msg']}") from error
-    return ClassPrompt.of(opening, found.template, found.verbalisers)
+    return ClassPrompt.of(opening, found.template, found.verbalisers, found.unparsed)
 
 
 def prompt_digest(prompt: ClassPrompt | None) -> str:
     """Returns a digest of it: it is part of the model."""
-    return data_digest([] if prompt is None else [prompt.template, *prompt.verbalisers])
+    return data_digest([] if prompt is None else asdict(prompt))

@@ -1,9 +1,9 @@
-"""Causal language models of `transformers`: log-likelihoods and text.
+"""Language models of `transformers`, causal or sequence to sequence: log-likelihoods and text.
 
 Log-likelihoods are those of the tokens that a continuation adds to its prompt, the prompt's last
-spaces counted to the continuation, so that words are tokenised as in running text. Prompts are
-filled up on the left, in batches of like length; what several continuations share is passed through
-the model once.
+spaces counted to the continuation, so that words are tokenised as in running text. Of a model that
+encodes its prompt, a continuation is tokenised by itself. Batches are of like length; what several
+continuations share is passed through the model once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import inspect
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -32,7 +32,14 @@ from crucibench_adapters._transformers_files import Files, find_files, loaded, m
 
 OPTIONS = ("revision", "max_length", "chat", "batch", "prompt")
 _BATCH = 64
+_APART = 1e-4
+"""How far log-likelihoods may lie apart that are computed together and alone."""
+_PREFIX = 16
+"""Tokens from which on it pays to pass alone what contexts begin with."""
 _UNLIMITED = 1 << 30
+_Logits: TypeAlias = tuple[Any, list[int], list[int]]
+"""Logits (rows, columns, vocabulary), and the row and column that tell of each token asked about.
+"""
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,8 @@ class CausalAdapter(Asking):
         files.tokenizer_digest()  # says whether there is one
         config = loaded(transformers.AutoConfig, files, opening, "configuration")
         tokenizer = loaded(transformers.AutoTokenizer, files, opening, "tokenizer")
-        model = model_of_kind("CausalLM", config, files, opening)
+        kind = "Seq2SeqLM" if config.is_encoder_decoder else "CausalLM"
+        model = model_of_kind(kind, config, files, opening)
         return cls(model.requires_grad_(False), tokenizer, files, opening)
 
     def __init__(self, model: Any, tokenizer: Any, files: Files, opening: Opening) -> None:
@@ -104,6 +112,8 @@ class CausalAdapter(Asking):
             self._last if self._last is not None else 0
         )  # fmt: skip
         self._takes = frozenset(inspect.signature(model.forward).parameters)
+        self._encodes = bool(model.config.is_encoder_decoder)
+        self._shares = self._encodes or self._can_share()
 
     def _ask(self, questions: Sequence[Question]) -> Sequence[Reply]:
         import torch
@@ -123,14 +133,12 @@ class CausalAdapter(Asking):
 
     def _prompt(self, question: Question) -> str:
         if not self._chat:
-            if question.system:
-                raise InputError("system: without chat=true there are no messages")
+            if len(question.messages) > 1:
+                raise InputError("system and turns: without chat=true there are no messages")
             return question.prompt
-        system = [{"role": "system", "content": question.system}] if question.system else []
-        messages = [*system, {"role": "user", "content": question.prompt}]
         return str(
             self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False
+                question.messages, add_generation_prompt=True, tokenize=False
             )
         )
 
@@ -152,11 +160,16 @@ class CausalAdapter(Asking):
             prompt, continuation = self._prompt(questions[at]), str(questions[at].continuation)
             kept = prompt.rstrip()
             parts.append((at, kept, prompt[len(kept) :] + continuation))
-        tokens = self._tokens(text for _, a, b in parts if a for text in (a, a + b))
-        plain = self._tokens((b for _, a, b in parts if not a), special=False)
+        apart = self._encodes
+        tokens = self._tokens(
+            text for _, a, b in parts if a or apart for text in ((a,) if apart else (a, a + b))
+        )
+        plain = self._tokens((b for _, a, b in parts if apart or not a), special=False)
         start = self._first if self._first is not None else self._last
         for at, prompt, continuation in parts:
-            if prompt:
+            if apart:
+                context, own = tokens[prompt], plain[continuation]
+            elif prompt:
                 context = tokens[prompt]
                 own = tokens[prompt + continuation][len(context) :]
             elif start is None:
@@ -167,7 +180,7 @@ class CausalAdapter(Asking):
                 context, own = (start,), plain[continuation]
             if not own:
                 raise OutputError(f"the continuation {continuation!r} adds no token to its prompt")
-            room = self._limit + 1 - len(own)
+            room = self._limit if apart else self._limit + 1 - len(own)
             if room < 1:
                 raise OutputError(
                     f"a continuation has {len(own)} tokens, the model takes {self._limit}"
@@ -180,15 +193,14 @@ class CausalAdapter(Asking):
     def _likelihoods(
         self, questions: Sequence[Question], places: Sequence[int]
     ) -> dict[int, Reply]:
-        shared: dict[tuple[int, ...], list[_Asked]] = {}
+        groups: dict[Any, list[_Asked]] = {}
         for one in self._pairs(questions, places):
-            shared.setdefault(one.context, []).append(one)
+            groups.setdefault(one.context if self._shares else one.place, []).append(one)
         found: dict[int, Reply] = {}
-        for contexts in self._batches(shared):
+        for part in self._batches(list(groups.values())):
             begun = time.perf_counter()
-            asked = [one for context in contexts for one in shared[context]]
-            rows = [row for row, context in enumerate(contexts) for _ in shared[context]]
-            values = self._passed(contexts, asked, rows)
+            values = self._passed(part)
+            asked = [one for group in part for one in group]
             seconds = (time.perf_counter() - begun) / len(asked)
             for one, (value, greedy) in zip(asked, values, strict=True):
                 found[one.place] = Reply(
@@ -196,59 +208,171 @@ class CausalAdapter(Asking):
                     prompt_tokens=len(one.context), seconds=seconds, cut=one.cut,
                     doubled_start=one.doubled,
                 )  # fmt: skip
+                self.came(questions[one.place], found[one.place])
         return found
 
-    def _batches(
-        self, shared: Mapping[tuple[int, ...], Sequence[_Asked]]
-    ) -> Iterator[list[tuple[int, ...]]]:
-        """Yields contexts of like length, whose tokens with their continuations make a batch."""
-        batch: list[tuple[int, ...]] = []
+    def _batches(self, groups: Sequence[list[_Asked]]) -> Iterator[list[list[_Asked]]]:
+        """Yields groups of like length, whose contexts and continuations make a batch."""
+        batch: list[list[_Asked]] = []
         tokens = longest = 0
-        for context in sorted(shared, key=lambda one: (-len(one), one)):
-            own = len(context) + sum(len(one.continuation) - 1 for one in shared[context])
+        for group in sorted(groups, key=lambda one: (-len(one[0].context), one[0].context)):
+            own = len(group[0].context) + sum(len(one.continuation) - 1 for one in group)
             if batch and tokens + own > self._batch * longest:
                 yield batch
                 batch, tokens = [], 0
-            longest = longest if batch else len(context)
-            batch.append(context)
+            longest = longest if batch else own
+            batch.append(group)
             tokens += own
         if batch:
             yield batch
 
-    def _passed(
-        self, contexts: Sequence[tuple[int, ...]], asked: Sequence[_Asked], rows: Sequence[int]
-    ) -> list[tuple[float, bool]]:
-        """Passes contexts once, then their continuations, each after its own context."""
+    def _passed(self, groups: Sequence[Sequence[_Asked]]) -> list[tuple[float, bool]]:
+        """Returns log-likelihood, and whether it is the greedy text, of each continuation."""
         import torch
 
-        ids, mask = self._filled(contexts, left=True)
-        more = max(len(one.continuation) for one in asked) > 1
-        out = self._forward(ids, mask, use_cache=more, last=True)
-        firsts = out.logits[:, -1].float().log_softmax(-1)[torch.tensor(rows)]
-        logs = [firsts[:, None]]
-        if more:
-            picked = torch.tensor(rows, device=ids.device)
-            cache = out.past_key_values
-            cache.batch_select_indices(picked)
-            own, valid = self._filled([one.continuation[:-1] for one in asked], left=False)
-            after = self._forward(
-                own, torch.cat([mask[picked], valid], dim=1), cache=cache, use_cache=True
-            )
-            logs.append(after.logits.float().log_softmax(-1))
-        every = torch.cat(logs, dim=1)
-        tokens, valid = self._filled([one.continuation for one in asked], left=False)
-        values = every.gather(-1, tokens[..., None])[..., 0].double()
-        best = every.argmax(-1) == tokens
-        sums = torch.where(valid.bool(), values, 0.0).sum(dim=1)
-        greedy = (best | ~valid.bool()).all(dim=1)
-        return list(zip(sums.clamp(max=0.0).tolist(), greedy.tolist(), strict=True))
+        if self._encodes:
+            logits, rows, columns = self._decoded(groups)
+        elif self._shares:
+            logits, rows, columns = self._after_shared(groups)
+        else:
+            logits, rows, columns = self._whole(groups)
+        tokens = [token for group in groups for one in group for token in one.continuation]
+        index = torch.tensor([rows, columns], device=logits.device)
+        own = torch.tensor(tokens, device=logits.device)
+        logs = logits[index[0], index[1]].double().log_softmax(-1)
+        picked = logs.gather(-1, own[:, None])[:, 0].cpu().numpy()
+        best = (logs.argmax(-1) == own).cpu().numpy()
+        lengths = [len(one.continuation) for group in groups for one in group]
+        starts = np.cumsum([0, *lengths[:-1]])
+        sums = np.minimum(0.0, np.add.reduceat(picked, starts))
+        greedy = np.logical_and.reduceat(best, starts)
+        return list(zip(sums.tolist(), greedy.tolist(), strict=True))
 
-    def _filled(self, rows: Sequence[Sequence[int]], *, left: bool) -> tuple[Any, Any]:
+    def _after_shared(self, groups: Sequence[Sequence[_Asked]]) -> _Logits:
+        """Passes each context once, then all its continuations side by side, blind to each other.
+
+        What all contexts of the batch begin with, as examples before each item, is passed once.
+        What fills shorter contexts up comes after them, so that these passes need no mask.
+        """
+        import torch
+
+        contexts = [group[0].context for group in groups]
+        first, last = min(contexts), max(contexts)
+        begin = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b),
+                     min(map(len, contexts)))  # fmt: skip
+        begin = min(begin, min(map(len, contexts)) - 1) if len(contexts) > 1 else 0
+        cache, begin = None, begin if begin >= _PREFIX else 0
+        if begin:
+            head, _ = self._filled([first[:begin]], left=False)
+            cache = self._model(input_ids=head, use_cache=True).past_key_values
+            cache.batch_repeat_interleave(len(contexts))
+        ids, valid = self._filled([context[begin:] for context in contexts], left=False)
+        sizes = valid.sum(dim=1)
+        kept, where = torch.unique(sizes - 1, return_inverse=True)
+        some = "logits_to_keep" in self._takes
+        out = self._model(
+            input_ids=ids, use_cache=True, past_key_values=cache,
+            position_ids=torch.arange(begin, begin + ids.shape[1], device=ids.device)[None],
+            **({"logits_to_keep": kept} if some else {}),
+        )  # fmt: skip
+        valid = torch.cat([valid.new_ones(len(ids), begin), valid], dim=1)
+        firsts = out.logits if some else out.logits[:, kept]
+        parts = [firsts[torch.arange(len(ids), device=ids.device), where][:, None]]
+        rows, columns, owners, places = [], [], [], []
+        for row, group in enumerate(groups):
+            owner: list[int] = []
+            place: list[int] = []
+            for number, one in enumerate(group):
+                more = len(one.continuation) - 1
+                rows += [row] * (1 + more)
+                columns += [0, *range(1 + len(owner), 1 + len(owner) + more)]
+                place += range(len(one.context), len(one.context) + more)
+                owner += [number + 1] * more
+            owners.append(owner)
+            places.append(place)
+        if any(owners):
+            after = [[at for one in group for at in one.continuation[:-1]] for group in groups]
+            own, (owner_of, position) = (
+                self._filled(after, left=False)[0],
+                (self._filled(one, left=False, filling=0)[0] for one in (owners, places)),
+            )
+            length = own.shape[1]
+            before = torch.arange(length, device=ids.device)
+            seen = (owner_of[:, :, None] == owner_of[:, None]) & (before[:, None] >= before)
+            seen = torch.cat([valid.bool()[:, None].expand(-1, length, -1), seen], dim=2)
+            dtype = firsts.dtype
+            mask = torch.zeros(seen.shape, dtype=dtype, device=ids.device)
+            mask = mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+            parts.append(
+                self._model(
+                    input_ids=own, attention_mask=mask, position_ids=position,
+                    past_key_values=out.past_key_values, use_cache=True,
+                ).logits
+            )  # fmt: skip
+        return torch.cat(parts, dim=1), rows, columns
+
+    def _whole(self, groups: Sequence[Sequence[_Asked]]) -> _Logits:
+        """Passes each context with its one continuation."""
+        asked = [one for group in groups for one in group]
+        ids, _ = self._filled([one.context + one.continuation[:-1] for one in asked], left=False)
+        rows: list[int] = []
+        columns: list[int] = []
+        for row, one in enumerate(asked):
+            rows += [row] * len(one.continuation)
+            columns += range(len(one.context) - 1, len(one.context) - 1 + len(one.continuation))
+        return self._model(input_ids=ids).logits, rows, columns
+
+    def _decoded(self, groups: Sequence[Sequence[_Asked]]) -> _Logits:
+        """Encodes each context once, and decodes its continuations after the token of the start."""
+        import torch
+        from transformers.modeling_outputs import BaseModelOutput
+
+        ids, mask = self._filled([group[0].context for group in groups], left=False)
+        states = self._model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
+        of = torch.tensor([row for row, group in enumerate(groups) for _ in group])
+        asked = [one for group in groups for one in group]
+        start = self._model.config.decoder_start_token_id
+        written, _ = self._filled([(start, *one.continuation[:-1]) for one in asked], left=False)
+        out = self._model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states[of]), attention_mask=mask[of],
+            decoder_input_ids=written,
+        )  # fmt: skip
+        rows = [row for row, one in enumerate(asked) for _ in one.continuation]
+        columns = [column for one in asked for column in range(len(one.continuation))]
+        return out.logits, rows, columns
+
+    def _can_share(self) -> bool:
+        """Whether continuations that are passed side by side get what they get alone.
+
+        An architecture may heed neither positions nor a mask of its own for each token.
+        """
+        import torch
+
+        if "position_ids" not in self._takes:
+            return False
+        groups = [
+            [_Asked(0, context, own, 0, doubled=False) for own in ((6, 7, 1), (2, 5), (3,))]
+            for context in ((*range(_PREFIX), 3, 4, 5), (*range(_PREFIX), 4))
+        ]
+        try:
+            with torch.inference_mode():
+                self._shares = True
+                together = self._passed(groups)
+                self._shares = False
+                alone = self._passed([[one] for group in groups for one in group])
+        except Exception:
+            return False
+        return bool(np.allclose([a for a, _ in together], [b for b, _ in alone], atol=_APART))
+
+    def _filled(
+        self, rows: Sequence[Sequence[int]], *, left: bool, filling: int | None = None
+    ) -> tuple[Any, Any]:  # fmt: skip
         """Returns tokens and mask, (rows, longest)."""
         import torch
 
         longest = max(map(len, rows))
-        ids = np.full((len(rows), longest), self._filling, dtype=np.int64)
+        filling = self._filling if filling is None else filling
+        ids = np.full((len(rows), longest), filling, dtype=np.int64)
         mask = np.zeros((len(rows), longest), dtype=np.int64)
         for row, tokens in enumerate(rows):
             at = slice(longest - len(tokens), None) if left else slice(0, len(tokens))
@@ -258,23 +382,12 @@ class CausalAdapter(Asking):
         )
         return found[0], found[1]
 
-    def _forward(
-        self, ids: Any, mask: Any, *, use_cache: bool, cache: Any = None, last: bool = False
-    ) -> Any:
-        places = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        given = {
-            "position_ids": places, "past_key_values": cache, "use_cache": use_cache,
-            **({"logits_to_keep": 1} if last else {}),
-        }  # fmt: skip
-        known = {key: value for key, value in given.items() if key in self._takes}
-        return self._model(input_ids=ids, attention_mask=mask, **known)
-
     # -- text --------------------------------------------------------------------------------
 
     def _texts(
         self, questions: Sequence[Question], places: Sequence[int], sampling: Sampling
     ) -> dict[int, Reply]:
-        room = self._limit - sampling.max_tokens
+        room = self._limit - (0 if self._encodes else sampling.max_tokens)
         if room < 1:
             raise OutputError(
                 f"max_tokens {sampling.max_tokens} leave no room for a prompt: the model takes "
@@ -301,12 +414,14 @@ class CausalAdapter(Asking):
                     reply, seconds=seconds, cut=cut, doubled_start=self._doubled(whole[at]),
                     prompt_tokens=len(whole[at]) - cut,
                 )  # fmt: skip
+                self.came(questions[at], found[at])
         return found
 
     def _generated(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Reply]:
         from transformers import GenerationConfig
 
-        ids, mask = self._filled([tokens or [self._filling] for tokens in prompts], left=True)
+        left = not self._encodes
+        ids, mask = self._filled([tokens or [self._filling] for tokens in prompts], left=left)
         own = getattr(self._model.generation_config, "eos_token_id", None)
         ends = own if isinstance(own, list) else [own if own is not None else self._last]
         how: dict[str, Any] = {
@@ -324,7 +439,8 @@ class CausalAdapter(Asking):
             made = self._model.generate(
                 ids, attention_mask=mask, generation_config=config, **beside
             )
-        new = made[:, ids.shape[1] :].tolist()
+        # What is written begins with the token of the start, where the prompt is encoded.
+        new = made[:, 1 if self._encodes else ids.shape[1] :].tolist()
         replies = []
         for row in range(len(prompts)):
             told = [
@@ -358,6 +474,9 @@ class CausalAdapter(Asking):
             "architecture": type(self._model).__name__,
             "configuration": data_digest(self._model.config.to_json_string()),
             "tokenizer": self._files.tokenizer_digest(),
+            # Either may lie in a file of its own.
+            "chat_template": data_digest([getattr(self._tokenizer, "chat_template", None)]),
+            "generation": data_digest(self._model.generation_config.to_json_string()),
             "asking": data_digest([prompt_digest(self.class_prompt), self._chat, self._limit]),
             **({"code": self._files.code} if self._files.code else {}),
         }

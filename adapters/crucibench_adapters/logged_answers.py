@@ -9,7 +9,6 @@ continuation, and how it was sampled where the log is a run's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sources
-from crucibench.contracts.asking import ENDS, Asking, Question, Reply
+from crucibench.contracts.asking import Asking, Question, Reply, replies_of
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.lists import Lists
@@ -132,28 +131,7 @@ def _of_run(file: Path) -> Iterator[tuple[_Asked, Reply]]:
         records = Records(opened.read())
     if "input:texts" not in records:
         raise InputError(f"{file.name}: its texts were left out when it was published")
-    asked, texts, ends = (records.lists(name) for name in ("question", "input:texts", "finish"))
-    numbers = {
-        name: records.lists(name).values for name in ("loglikelihood", "greedy", "tokens", "cut")
-    }
-    names = records.array("answered_by")
-    for row, (at, to) in enumerate(pairwise(asked.offsets)):
-        own = slice(texts.offsets[row], texts.offsets[row + 1])
-        written = tuple(texts.values[own])
-        finish = tuple((*ENDS, "other")[end] for end in ends.values[own])
-        for place in range(at, to):
-            value, greedy, tokens = (
-                _known(numbers[name][place]) for name in ("loglikelihood", "greedy", "tokens")
-            )
-            yield int(asked.values[place]), Reply(
-                texts=written, finish=finish, loglikelihood=value,
-                greedy=None if greedy is None else bool(greedy), model=str(names[row]),
-                tokens=None if tokens is None else int(tokens), cut=int(numbers["cut"][place]),
-            )  # fmt: skip
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    yield from replies_of(records)
 
 
 def _lm_eval(sample: Any) -> Iterator[tuple[_Asked, Reply]]:

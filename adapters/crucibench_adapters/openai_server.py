@@ -4,7 +4,7 @@ Options: ``model=NAME``; ``api=chat`` (the default, which writes) or ``api=compl
 says how probable a continuation is where the server echoes the prompt with log-probabilities;
 ``batch=N``, prompts to a request of completions at most (16); ``price_in`` and ``price_out``, for
 1,000,000 tokens of prompts and answers, which `remote.max_cost` is held against; ``prompt=FILE``,
-of texts in classes: ``template`` and ``verbalisers``.
+of texts in classes: ``template``, ``verbalisers`` and ``unparsed``.
 """
 
 from __future__ import annotations
@@ -80,12 +80,9 @@ class OpenAIAdapter(Asking):
         self._prices = _price(uri, "price_in"), _price(uri, "price_out")
         asks = {Capability.TEXTS} if self._chat else {Capability.TEXTS, Capability.LOGLIKELIHOODS}
         if self.class_prompt is not None:
-            if self._chat:
-                raise InputError(
-                    "classes are told by the probabilities of their names, which a chat does not "
-                    "give: api=completions asks for them"
-                )
-            asks |= {Capability.SCORES, Capability.LABELS, Capability.LOGITS}
+            asks.add(Capability.LABELS)
+            # A chat writes a class's name; how probable it is, completions tell.
+            asks |= set() if self._chat else {Capability.SCORES, Capability.LOGITS}
         self.capabilities = frozenset({*asks, Capability.ANY_INPUT})
         self._url = uri.rest.rstrip("/")
         self._client = Client(
@@ -137,18 +134,17 @@ class OpenAIAdapter(Asking):
                 f"{self._url}: its answer is none of the API's: {type(error).__name__}"
             ) from error
         seconds = time.perf_counter() - begun
-        return [Reply(**{**beside, **one}, seconds=seconds) for one in made]
+        replies = [Reply(**{**beside, **one}, seconds=seconds) for one in made]
+        for question, reply in zip(questions, replies, strict=True):
+            self.came(question, reply)
+        return replies
 
     def _chat_body(self, question: Question) -> dict[str, Any]:
-        system = [{"role": "system", "content": question.system}] if question.system else []
-        return {
-            "messages": [*system, {"role": "user", "content": question.prompt}],
-            **_sampled(question),
-        }
+        return {"messages": question.messages, **_sampled(question)}
 
     def _body(self, questions: Sequence[Question]) -> dict[str, Any]:
-        if any(question.system for question in questions):
-            raise InputError("system: completions take no messages: api=chat does")
+        if any(len(question.messages) > 1 for question in questions):
+            raise InputError("system and turns: completions take no messages: api=chat does")
         if questions[0].continuation is None:
             return {"prompt": [one.prompt for one in questions], **_sampled(questions[0])}
         # One token more is asked for: some servers refuse to write none.
@@ -197,9 +193,8 @@ class OpenAIAdapter(Asking):
     def diagnostics(self) -> Mapping[str, Any]:
         # A sample of a classification is a question for each class.
         asked = 1 if self.class_prompt is None else len(self.class_prompt.verbalisers)
-        together = 1 if self._chat else self._batch
         return {
-            "request_batch": max(1, together // asked),
+            "request_batch": 1 if self._chat else max(1, self._batch // asked),
             "notes": ["a server's answers have no fingerprint: they are not cached across runs"],
         }
 

@@ -71,6 +71,8 @@ if TYPE_CHECKING:
 _OPTIONS = ("revision", "max_length", "fit")
 _KINDS = {Modality.TEXT: "SequenceClassification", Modality.IMAGE: "ImageClassification"}
 _BOXES = "ObjectDetection"
+_LANGUAGE = ("CausalLM", "LMHead", "ForConditionalGeneration", "Seq2SeqLM")
+"""What the names of architectures hold that write text."""
 _PASSING = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "id2label", "label2id")
 
 
@@ -94,7 +96,7 @@ class TransformersAdapter(LibraryAdapter):
         if modality is Modality.TABLE:
             raise _unfit(opening)
         files = find_files(opening)
-        if any("CausalLM" in name or "LMHead" in name for name in _architectures(files)):
+        if any(kind in name for name in _architectures(files) for kind in _LANGUAGE):
             return CausalAdapter.of(files, opening)
         opening.uri.only(*_OPTIONS)
         if modality not in _KINDS:

@@ -14,7 +14,7 @@ from crucibench.engine.options import RunOptions
 from crucibench.engine.resolve.resolve import LIVE, Overrides, Resolved, resolve
 from crucibench.engine.run import execute
 from crucibench.integrity.verify import verify as _verify
-from crucibench.store.find import load
+from crucibench.store.find import find_run, load
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 from crucibench.util.folders import cache_folder
@@ -47,6 +47,7 @@ def run(
     workers: int | None = None,
     retries: int = 0,
     memory_limit: int | None = None,
+    reuse_answers: str | os.PathLike[str] | None = None,
     cache: bool = True,
     listener: Listener | None = None,
 ) -> Run:
@@ -73,6 +74,8 @@ def run(
             this process.
         retries: how often a cell is tried again after its model raised or died.
         memory_limit: bytes that a worker may use.
+        reuse_answers: an earlier run (a path, an id prefix or ``latest``) whose answers of
+            language models are used again where the same is asked of the same model.
         cache: whether what an earlier run asked the same model about the same data is used again.
         listener: hears what happens; by default a notebook shows a bar, and others nothing.
 
@@ -99,6 +102,7 @@ def run(
     options = RunOptions(
         out=Path(out), scratch=cache_folder(), keep_going=keep_going, fresh=fresh,
         where=where(spec), workers=workers, retries=retries, memory=memory_limit, cache=cache,
+        reuse=None if reuse_answers is None else find_run(str(reuse_answers), Path(out)),
     )  # fmt: skip
     if listener is not None:
         return carry_out(resolved, options, listener)

@@ -137,6 +137,11 @@ TOLERANCE = 1e-5
     is_flag=True,
     help="Keep the inputs that attacks found, as artefacts of their cells.",
 )
+@click.option(
+    "--reuse-answers",
+    metavar="RUN",
+    help="Take a language model's answers from this run where it was asked the same.",
+)
 @click.option("--fresh", is_flag=True, help="Throw away what an earlier run of the same left.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--until-decided", metavar="FILE", type=NAMED_FILE,
@@ -164,6 +169,7 @@ def command(
     keep_going: bool,
     check_parity: bool,
     save_adversarials: bool,
+    reuse_answers: str | None,
     fresh: bool,
     dry_run: bool,
     until_decided: Path | None,
@@ -233,11 +239,13 @@ def command(
     )
     resolved = resolve(document, base, where, overrides)
 
+    from crucibench.store.find import find_run
     from crucibench.util.folders import cache_folder
 
     options = RunOptions(
         out=out, scratch=cache_folder(), keep_going=keep_going, fresh=fresh, dry_run=dry_run,
-        where=where, **execution,
+        where=where, reuse=None if reuse_answers is None else find_run(reuse_answers, out),
+        **execution,
     )  # fmt: skip
     return evaluate(resolved, options, form, quiet, progress, policy=policy)
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples, find_finished_run
+from crucibench.cli._options import (
+    FORMAT,
+    OUT,
+    QUIET,
+    RUN,
+    SETTING,
+    Format,
+    examples,
+    find_finished_run,
+)
 from crucibench.cli._output import NotePrinter
 from crucibench.report.format import counted
 from crucibench.util.errors import UnreadableError
@@ -18,15 +27,30 @@ if TYPE_CHECKING:
     from crucibench.store.run import Run
 
 
-@click.command(epilog=examples("crucibench score latest"))
+@click.command(
+    epilog=examples(
+        "crucibench score latest",
+        "crucibench score latest --set 'prompted.tasks.sums.extract.last=(-?[0-9]+)'",
+    )
+)
 @RUN
+@click.option(
+    "--set",
+    "settings",
+    type=SETTING,
+    multiple=True,
+    help="A suite's setting of how answers are judged; the run stays, and another is made beside.",
+)
 @OUT
 @FORMAT
 @QUIET
-def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
+def command(
+    *, reference: str, settings: tuple[tuple[str, Any], ...], out: Path, form: Format, quiet: bool
+) -> int:
     """Compute the numbers of a run again from its records.
 
-    Needs neither the models nor the data: use it after an update that changes how numbers are made.
+    Needs neither the models nor the data: use it after an update that changes how numbers are made,
+    or to judge a language model's answers by another regular expression.
     Numbers, verdicts and views are written again; what changed is printed.
     """
     from crucibench.cli._evaluation import show_result
@@ -35,7 +59,7 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
 
     run, note = find_finished_run(reference, out), NotePrinter(quiet)
     before = _numbers(run)
-    run = rescore(run)
+    run = rescore(run, dict(settings))
     write_views(run)
     note(_summary(before, run.metrics()))
     return show_result(run, form, quiet)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, ClassVar, final
 
@@ -20,10 +20,11 @@ from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.lists import Lists
-from crucibench.contracts.records import Columns
-from crucibench.contracts.scenario import MapContext, Mapped, Work
+from crucibench.contracts.records import Columns, Records
+from crucibench.contracts.scenario import KeptAnswers, MapContext, Mapped, Work
 from crucibench.contracts.task import Modality, NonFiniteError, OutputError
 from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
 from crucibench.util.templates import render, require_fields
 
 ENDS = ("stop", "length", "refused")
@@ -31,6 +32,7 @@ ENDS = ("stop", "length", "refused")
 
 _ROUNDING = 1e-6
 _PROBE_TOKENS = 16
+_LABEL_TOKENS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,8 @@ class Question:
     Attributes:
         id: of the item that it is about: a digest of its fields, made before any template.
         prompt: the text that is continued; of a chat, the user's message.
-        system: of a chat, the message before it; "" for none.
+        system: of a chat, the message before all others; "" for none.
+        turns: of a chat, messages between these two: role and text of each.
         continuation: the text whose log-likelihood is asked for; None to generate.
         sampling: how to generate.
     """
@@ -69,8 +72,24 @@ class Question:
     id: str
     prompt: str
     system: str = ""
+    turns: tuple[tuple[str, str], ...] = ()
     continuation: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """What a chat is sent."""
+        first = [("system", self.system)] if self.system else []
+        every = [*first, *self.turns, ("user", self.prompt)]
+        return [{"role": role, "content": text} for role, text in every]
+
+    @property
+    def shown(self) -> str:
+        """The prompt; of a chat with more messages, all of them by role."""
+        messages = self.messages
+        if len(messages) == 1:
+            return self.prompt
+        return "\n\n".join(f"{one['role']}: {one['content']}" for one in messages)
 
     @property
     def capability(self) -> Capability:
@@ -88,7 +107,7 @@ class Question:
         """What is equal where one answer serves both: of drawn texts the item counts, too."""
         drawn = self.continuation is None and self.sampling.temperature > 0
         own = self.id if drawn else ""
-        return self.prompt, self.system, self.continuation, self.sampling, own
+        return self.prompt, self.system, self.turns, self.continuation, self.sampling, own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +124,7 @@ class Reply:
         prompt_tokens: of the prompt; None where nobody says.
         cost: money, in the unit of the declared price; None without one.
         seconds: from the first request to the answer.
-        attempts: requests that it took.
+        attempts: requests that it took; 0 where an answer of an earlier run is used again.
         model: what the server says answered, "" where it says nothing.
         doubled_start: whether the prompt began with two tokens of the beginning.
         cut: tokens of the prompt that were left out because it was too long.
@@ -153,19 +172,46 @@ class ClassPrompt:
     Attributes:
         template: with places for the samples' text columns by name; ``{text}`` is the only one.
         verbalisers: the continuation that stands for each class, in class order.
+        unparsed: the class that a written answer counts as which begins with no verbaliser; None
+            to refuse it.
     """
 
     template: str
     verbalisers: tuple[str, ...]
+    unparsed: int | None = None
+
+    def label(self, text: str) -> int:
+        """Returns the class that a written answer names: by the longest verbaliser it begins with.
+
+        Raises:
+            OutputError: if it names none, and `unparsed` says nothing.
+        """
+        plain = text.strip().lower()
+        words = [word.strip().lower() for word in self.verbalisers]
+        named = [
+            at for at, word in enumerate(words)
+            if plain.startswith(word) and not plain[len(word) : len(word) + 1].isalnum()
+        ]  # fmt: skip
+        if named:
+            return max(named, key=lambda at: len(words[at]))
+        if self.unparsed is None:
+            raise OutputError(
+                f"the answer {text[:80]!r} begins with no class's verbaliser: unparsed: CLASS in "
+                "the prompt's file says what such an answer counts as"
+            )
+        return self.unparsed
 
     @classmethod
-    def of(cls, opening: Opening, template: str, words: dict[str, str] | None) -> ClassPrompt:
+    def of(
+        cls, opening: Opening, template: str, words: dict[str, str] | None, unparsed: str | None
+    ) -> ClassPrompt:  # fmt: skip
         """Returns the prompt for a data set.
 
         Args:
             opening: of the model.
             template: text with places.
             words: class name to continuation; None for a space and the class's name.
+            unparsed: the class that an answer counts as which names none, or None.
 
         Raises:
             InputError: if the data are no texts, or the template or the words don't fit them.
@@ -187,13 +233,19 @@ class ClassPrompt:
         found = tuple(words[name] for name in task.classes)
         if len(set(found)) < len(found) or "" in found:
             raise InputError("verbalisers: expected a text of its own for each class")
-        return cls(template=template, verbalisers=found)
+        if unparsed is not None and unparsed not in task.classes:
+            raise InputError(f"unparsed: {unknown('class', unparsed, task.classes)}")
+        return cls(
+            template=template, verbalisers=found,
+            unparsed=None if unparsed is None else task.classes.index(unparsed),
+        )  # fmt: skip
 
 
 class Asking(Adapter):
     """One language model, opened. Authors write `open`, `_ask` and the attributes of `Adapter`.
 
-    Of texts in classes it makes scores: the log-likelihood of each class's verbaliser. An item of
+    Of texts in classes it makes scores: the log-likelihood of each class's verbaliser; or labels,
+    where it can but write: the class whose verbaliser its answer begins with. An item of
     the task ``generation`` without a template is put to it as its fields, a line each: so that
     inspection and the watch on servers have something to ask.
 
@@ -204,47 +256,89 @@ class Asking(Adapter):
 
     class_prompt: ClassPrompt | None = None
     columns: tuple[str, ...] = ()
+    _kept: KeptAnswers | None = None
 
     @abstractmethod
     def _ask(self, questions: Sequence[Question]) -> Sequence[Reply]:
-        """Answers questions, in their order; each is another one."""
+        """Answers questions, in their order; each is another one.
+
+        It may call `came` as soon as there is an answer: what a killed process has not is lost.
+        """
 
     @final
-    def ask(self, questions: Sequence[Question]) -> list[Reply]:
+    def came(self, question: Question, reply: Reply) -> None:
+        """Takes the answer to a question of those that are being asked; from any thread.
+
+        Raises:
+            OutputError: if it is not as promised.
+        """
+        reply.require(question)
+        if self._kept is not None:
+            self._kept.add(question.digest, reply)
+
+    @final
+    def ask(
+        self, questions: Sequence[Question], kept: KeptAnswers | None = None
+    ) -> list[Reply]:  # fmt: skip
         """Answers questions and checks the answers. What is equal is asked once.
+
+        Args:
+            questions: any.
+            kept: where answers are looked for before they are asked for, and kept as they come.
 
         Raises:
             InputError: if the model can't answer such questions.
             OutputError: if an answer is not as promised.
         """
-        self.passes.forwards += len({question.content for question in questions})
-        return self._answered(questions)
+        self._kept = kept
+        try:
+            return self._answered(questions, count=True)
+        finally:
+            self._kept = None
 
-    def _answered(self, questions: Sequence[Question]) -> list[Reply]:
+    def _answered(self, questions: Sequence[Question], *, count: bool = False) -> list[Reply]:
         for capability in {question.capability for question in questions} - self.capabilities:
             raise InputError(f"the model gives no {capability}")
         once = {question.content: question for question in reversed(questions)}
-        distinct = list(reversed(once.values()))
-        replies = self._ask(distinct)
-        if len(replies) != len(distinct):
-            raise OutputError(f"expected {len(distinct)} answers, got {len(replies)}")
-        for question, reply in zip(distinct, replies, strict=True):
-            reply.require(question)
-        found = dict(zip((one.content for one in distinct), replies, strict=True))
+        found: dict[tuple[Any, ...], Reply] = {}
+        missing: list[Question] = []
+        for content, question in reversed(once.items()):
+            known = None if self._kept is None else self._kept.find(question.digest)
+            if known is None:
+                missing.append(question)
+            else:
+                found[content] = known
+        # What is asked to make scores counts as samples, in `predict`.
+        self.passes.forwards += len(missing) if count else 0
+        replies = self._ask(missing) if missing else []
+        if len(replies) != len(missing):
+            raise OutputError(f"expected {len(missing)} answers, got {len(replies)}")
+        for question, reply in zip(missing, replies, strict=True):
+            self.came(question, reply)
+            found[question.content] = reply
         return [found[question.content] for question in questions]
 
     def _predict(self, batch: Batch, want: Request) -> Answer:
         if self.class_prompt is None:
             return self._written(batch)
         prompt = self.class_prompt
+        likely = Capability.LOGLIKELIHOODS in self.capabilities
         questions = []
         for key, text in zip(batch.ids, batch.inputs, strict=True):
             parts = text if isinstance(text, tuple) else (text,)
             item = {"text": parts[0], **dict(zip(self.columns, parts, strict=True))}
-            filled = render(prompt.template, item)
-            questions += [
-                Question(id=key, prompt=filled, continuation=word) for word in prompt.verbalisers
-            ]
+            asked = Question(
+                id=key, prompt=render(prompt.template, item),
+                sampling=Sampling(max_tokens=_LABEL_TOKENS),
+            )  # fmt: skip
+            questions += (
+                [replace(asked, continuation=word) for word in prompt.verbalisers]
+                if likely
+                else [asked]
+            )
+        if not likely:
+            labels = [prompt.label(reply.texts[0]) for reply in self._answered(questions)]
+            return Answer(labels=np.array(labels, np.int64))
         values = [reply.loglikelihood for reply in self._answered(questions)]
         return Answer(scores=np.array(values, np.float64).reshape(len(batch), -1))
 
@@ -288,14 +382,16 @@ class Asked(Mapped):
         if not isinstance(context.adapter, Asking):
             raise InputError("the model is no language model: it can't be asked questions")
         asked = [questions for point in self.points for questions in self.questions(work, point)]
-        flat = context.adapter.ask([question for part in asked for question in part])
+        flat = context.adapter.ask(
+            [question for part in asked for question in part], context.answers
+        )
         lengths = [len(part) for part in asked]
         beside = [self.columns(work, point) for point in self.points]
         return {
             "id": list(work.batch.ids) * len(self.points),
             "point": np.repeat(np.array(self.points, dtype=object), len(work.batch)),
             **{name: _joined([one[name] for one in beside]) for name in beside[0]},
-            "input:prompt": [part[0].prompt for part in asked],
+            "input:prompt": [part[0].shown for part in asked],
             "question": Lists.of(
                 lengths, np.array([one.digest for part in asked for one in part], dtype=np.int64)
             ),
@@ -343,3 +439,35 @@ def _of_replies(replies: Sequence[Reply], lengths: Sequence[int]) -> Columns:
         "doubled_start": each([reply.doubled_start for reply in replies], np.bool_),
         "answered_by": [part[0].model for part in owned],
     }
+
+
+def replies_of(records: Records) -> Iterator[tuple[int, Reply]]:
+    """Yields the answers in records of a scenario that asked, each after its question's digest."""
+    asked, texts, ends = (records.lists(name) for name in ("question", "input:texts", "finish"))
+    numbers = {
+        name: records.lists(name).values
+        for name in (
+            "loglikelihood", "greedy", "tokens", "prompt_tokens", "cost", "attempts", "cut",
+            "doubled_start",
+        )
+    }  # fmt: skip
+    models = records.array("answered_by").tolist()
+    written = texts.values.tolist()
+    finish = [(*ENDS, "other")[end] for end in ends.values.tolist()]
+    for row, (at, to) in enumerate(pairwise(asked.offsets.tolist())):
+        own = slice(texts.offsets[row], texts.offsets[row + 1])
+        said, over = tuple(written[own]), tuple(finish[own])
+        for place in range(at, to):
+            value, greedy, tokens, before, cost = (
+                None if np.isnan(number := numbers[name][place]) else float(number)
+                for name in ("loglikelihood", "greedy", "tokens", "prompt_tokens", "cost")
+            )
+            yield int(asked.values[place]), Reply(
+                texts=said, finish=over, loglikelihood=value,
+                greedy=None if greedy is None else bool(greedy),
+                tokens=None if tokens is None else int(tokens),
+                prompt_tokens=None if before is None else int(before), cost=cost,
+                attempts=int(numbers["attempts"][place]), model=str(models[row]),
+                doubled_start=bool(numbers["doubled_start"][place]),
+                cut=int(numbers["cut"][place]),
+            )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, final
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,9 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Number
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.util.draws import Draws
+
+if TYPE_CHECKING:
+    from crucibench.contracts.asking import Reply
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +256,16 @@ class Work:
     keep: Callable[[str, Columns], None] = _keep_nothing
 
 
+class KeptAnswers(Protocol):
+    """Answers of language models, by the digest of the question."""
+
+    def find(self, question: int) -> Reply | None:
+        """Returns an answer that is known."""
+
+    def add(self, question: int, reply: Reply) -> None:
+        """Keeps an answer, unless it is known; from any thread."""
+
+
 @dataclass(frozen=True)
 class MapContext:
     """What a Mapped scenario works with.
@@ -267,6 +280,8 @@ class MapContext:
             the same canonical form: for what is made of more than one sample. Choose the rows in
             `select`, where the whole role is seen, and carry them.
         showing: the share of the samples that may be kept as examples; 0 where none are.
+        answers: of language models, what is known already and where answers are kept as they come:
+            for the questions of `run`, never for a probe; None where they are not kept.
     """
 
     adapter: Adapter
@@ -275,6 +290,7 @@ class MapContext:
     batch_size: int | None = None
     load: Callable[[Sequence[int]], Batch] | None = None
     showing: float = 0.0
+    answers: KeptAnswers | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,7 +347,13 @@ class Mapped(Scenario):
 
 @dataclass(frozen=True, kw_only=True)
 class Derived(Scenario):
-    """Computed from other cells' records, without a model."""
+    """Computed from other cells' records, without a model.
+
+    Attributes:
+        judges: whether `derive` is a part of scoring: done again when a run is scored again.
+    """
+
+    judges: ClassVar[bool] = False
 
     def askings(self, evidence: Evidence) -> int:
         """Returns how often the passes asked, where its numbers are made of nothing else."""

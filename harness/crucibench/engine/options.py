@@ -15,6 +15,7 @@ from crucibench.util.hashing import data_digest
 
 if TYPE_CHECKING:
     from crucibench.engine.resolve.resolve import Resolved
+    from crucibench.store.run import Run
 
 WORKERS = "CRUCIBENCH_WORKERS"
 """The environment variable with the number of workers, where the command gives none."""
@@ -58,6 +59,7 @@ class RunOptions:
         memory: bytes that a worker process may use; None for no limit.
         retries: how often a cell's tasks are tried again after the model raised or died.
         part: does this part of the run alone, into a folder of its own, to be merged; None for all.
+        reuse: an earlier run whose answers of language models are used again instead of asking.
         failures: how many cells may fail before the run is stopped: a number, or a share below 1;
             None for any number.
     """
@@ -75,6 +77,7 @@ class RunOptions:
     cache: bool = True
     memory: int | None = None
     retries: int = 0
+    reuse: Run | None = None
     failures: float | None = None
     part: RunPart | None = None
 

@@ -17,14 +17,14 @@ from typing import Any
 
 from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
-from crucibench.engine.collect.lifecycle import CellLifecycle, conclude, derived
+from crucibench.engine.collect.lifecycle import CellLifecycle
 from crucibench.engine.collect.open_cell import OpenCell, total_cost
 from crucibench.engine.fixed_probe import disagreement
 from crucibench.engine.options import RunPart
 from crucibench.engine.plan.cell_files import needs_failed, scoring_options
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
 from crucibench.engine.resolve.resolve import Resolved, offline
-from crucibench.engine.score.score import Scorer
+from crucibench.engine.score.score import Scorer, conclude, derived
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
 from crucibench.store.layout import Layout

@@ -33,6 +33,7 @@ from crucibench.engine.worker.opening import open_all_data
 from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import MadeData, Setup
 from crucibench.installed_code import code_of
+from crucibench.store.answers import same_models
 from crucibench.store.cell_cache import CellCache, cache_limit
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
@@ -103,6 +104,7 @@ def execute(  # noqa: PLR0915 - one step after the other
         setup = Setup(
             resolved=resolved, cards={}, scratch=options.scratch, root=layout.root.resolve(),
             device=device, threads=threads, makes=user_made_data(resolved),
+            reuse=None if options.reuse is None else options.reuse.root.resolve(),
         )  # fmt: skip
         if early is not None:
             data, reads, names = _open_data(setup, options, early, listener)
@@ -128,6 +130,7 @@ def execute(  # noqa: PLR0915 - one step after the other
         if options.dry_run:
             return None
         check_requests(resolved, plan, len(executor.slots))
+        _check_reuse(options.reuse, inspection)
         if judge is not None:
             if options.part is not None:
                 raise InputError("until_decided: a part of a run can't tell when to stop")
@@ -302,6 +305,18 @@ def _open_data_here(
             stack.enter_context(outside)
         data = open_all_data(setup.resolved, options.scratch, listener, options.where)
     return data, reads.digests(), outside.environment
+
+
+def _check_reuse(earlier: Run | None, inspection: Inspection) -> None:
+    if earlier is None:
+        return
+    if earlier.packed:
+        raise InputError("--reuse-answers: a pack holds no answers: give the run it was made of")
+    if not any(same_models(earlier, info) for info in inspection.models.values()):
+        raise InputError(
+            f"--reuse-answers: run {earlier.id} asked none of these models: one with the same "
+            "fingerprint, or at the same address"
+        )
 
 
 def _devices(device: str) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crucibench.store.layout import ARTIFACTS, stage_of
+from crucibench.store.layout import ANSWERS, ARTIFACTS, stage_of
 from crucibench.util import doors
 from crucibench.util.doors import storing
 from crucibench.util.hashing import file_digest
@@ -149,11 +149,13 @@ class Journal:
         self._empty(first)
 
     def remove_uncounted(self) -> None:
-        """Removes files of records, probes and artefacts that do not count."""
+        """Removes files of records, probes and artefacts that do not count, and logs of answers."""
         for pattern in ("*.parquet", f"{ARTIFACTS}*.parquet"):
             for path in self.folder.glob(pattern):
                 if path.relative_to(self.folder).as_posix() not in self._files:
                     doors.unlink(path)
+        for path in self.folder.glob(f"{ANSWERS}*"):
+            doors.unlink(path)
 
     def _empty(self, first: Mapping[str, Any]) -> None:
         # The journal is removed before the files that it vouches for: a process that is killed here
@@ -198,31 +200,41 @@ class Journal:
         self.choices[stage] = digest
 
     def _read(self) -> list[dict[str, Any]]:
-        try:
-            content = self._path.read_bytes()
-        except OSError:
-            return []
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:  # torn by a kill: the next line must not join it
-            with doors.open_file(self._path, "rb+") as stream:
-                stream.truncate(len(whole))
-        lines: list[dict[str, Any]] = []
-        for text in whole.splitlines():
-            checksum, _, content = text.partition(b" ")
-            if checksum != _checksum(content):
-                return []  # damaged: no file in the folder is known to be whole
-            try:
-                lines.append(parse_json(content, self._path.name))
-            except RefusedError:
-                return []
-        return lines
+        return read_lines(self._path)
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        content = json.dumps(line, sort_keys=True).encode()
         with storing(self._path), doors.open_file(self._path, "ab") as stream:
-            stream.write(_checksum(content) + b" " + content + b"\n")
+            stream.write(checked_line(line))
             stream.flush()
             doors.fsync(stream.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a file of `checked_line`; none of one that was damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return []
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:  # torn by a kill: the next line must not join it
+        with doors.open_file(path, "rb+") as stream:
+            stream.truncate(len(whole))
+    lines: list[dict[str, Any]] = []
+    for text in whole.splitlines():
+        checksum, _, content = text.partition(b" ")
+        if checksum != _checksum(content):
+            return []  # damaged: no line is known to be whole
+        try:
+            lines.append(parse_json(content, path.name))
+        except RefusedError:
+            return []
+    return lines
+
+
+def checked_line(line: Mapping[str, Any]) -> bytes:
+    """Returns a line with its checksum."""
+    content = json.dumps(line, sort_keys=True).encode()
+    return _checksum(content) + b" " + content + b"\n"
 
 
 def _checksum(content: bytes) -> bytes:

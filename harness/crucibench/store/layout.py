@@ -16,6 +16,9 @@ PART = ".part-"
 ARTIFACTS = "artifacts/"
 """What the names of artefacts begin with, in a cell's folder and among its outputs."""
 
+ANSWERS = ".answers-"
+"""What the names of logs of answers begin with, in a cell's folder while it is collected."""
+
 _RUN_ID = re.compile(r"\w[\w .,+=@()~-]*(?<![ .])")
 _LONGEST_ID = 200
 _LONGEST_NAME = 1000
@@ -71,6 +74,10 @@ class Layout:
 
     def shard(self, cell: str, stage: int, shard: int) -> Path:
         return self.cell(cell) / f"records-{stage:02d}-{shard:05d}.parquet"
+
+    def answers(self, cell: str, stage: int, shard: int) -> Path:
+        """The log of a language model's answers, until the shard's records are there."""
+        return self.cell(cell) / f"{ANSWERS}{stage:02d}-{shard:05d}"
 
     def artifact(self, cell: str, name: str, stage: int, shard: int) -> Path:
         return self.cell(cell) / f"{ARTIFACTS}{slug(name)}-{stage:02d}-{shard:05d}.parquet"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from crucibench.contracts.asking import Asked, Asking, Question
+from crucibench.contracts.asking import Asked, Asking, Question, Sampling
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import Columns
@@ -39,8 +39,9 @@ def choices_of(ask: AskSettings, item: Item) -> list[str]:
         if name not in item:
             raise InputError(f"choices: {unknown('field', name, item)}")
     found = [item[name] for name in names] if isinstance(ask.choices, list) else item[names[0]]
-    if not isinstance(found, list) or not 2 <= len(found) <= len(LETTERS):
-        raise InputError(f"choices: expected 2 to {len(LETTERS)} texts, got {found!r}")
+    most = 2 if ask.kind == "pair" else len(LETTERS)
+    if not isinstance(found, list) or not 2 <= len(found) <= most:
+        raise InputError(f"choices: expected 2 to {most} texts, got {found!r}")
     return [str(one) for one in found]
 
 
@@ -71,12 +72,37 @@ def gold_of(ask: AskSettings, reference: str, choices: Sequence[str]) -> int:
 
 def prompt_of(ask: AskSettings, item: Item) -> str:
     """Returns the prompt: examples, each with its answer, and the item."""
-    shots = ask.shots[::-1] if ask.shot_order == "reversed" else ask.shots
     before = (
         _filled(ask, shot) + ask.delimiter + str(shot["answer"]) + ask.shot_delimiter
-        for shot in shots
+        for shot in _shots(ask, "text")
     )
     return "".join(before) + _filled(ask, item)
+
+
+def turns_of(ask: AskSettings, item: Item) -> tuple[tuple[str, str], ...]:
+    """Returns role and text of the messages before the prompt: examples, then the item's own.
+
+    Raises:
+        InputError: if the item's are none.
+    """
+    found: list[tuple[str, str]] = []
+    for shot in _shots(ask, "turns"):
+        found += [("user", _filled(ask, shot)), ("assistant", str(shot["answer"]))]
+    if not ask.turns:
+        return tuple(found)
+    try:
+        own = [(str(one["role"]), str(one["content"])) for one in item[ask.turns]]
+    except (LookupError, TypeError) as error:
+        raise InputError(
+            f"turns: expected a list of role and content in field {ask.turns!r}, got "
+            f"{item.get(ask.turns)!r}"
+        ) from error
+    return (*found, *own)
+
+
+def _shots(ask: AskSettings, form: str) -> Sequence[Item]:
+    shots = ask.shots if ask.shots_as == form else []
+    return shots[::-1] if ask.shot_order == "reversed" else shots
 
 
 def _filled(ask: AskSettings, item: Item) -> str:
@@ -107,11 +133,13 @@ class Answers(Asked):
     prompts: Mapping[str, AskSettings]
     bbq: bool = False
     most: int = 1
+    version: ClassVar[int] = 2
     requires: frozenset[Capability] = frozenset()  # type: ignore[misc]
 
     audits: ClassVar[tuple[str, ...]] = (
         "answers-cut-off", "answers-refused", "answers-alike", "prompt-start-doubled",
         "prompts-cut", "chat-template-unused", "greedy-not-greedy", "answering-model-changed",
+        "answers-reused",
     )  # fmt: skip
 
     @property
@@ -138,16 +166,17 @@ class Answers(Asked):
     def _about(
         self, ask: AskSettings, key: str, item: Item, references: Sequence[str]
     ) -> list[Question]:
-        prompt = prompt_of(ask, item)
+        asked = Question(
+            id=key, prompt=prompt_of(ask, item), system=ask.system, turns=turns_of(ask, item),
+            sampling=ask.sampling,
+        )  # fmt: skip
         if ask.writes:
-            return [Question(id=key, prompt=prompt, system=ask.system, sampling=ask.sampling)]
-        texts = continuations_of(ask, item) if ask.kind == "choice" else references[:1]
+            return [asked]
+        texts = continuations_of(ask, item) if ask.choices else references[:1]
+        # How text is generated has no part in a log-likelihood.
         return [
-            Question(
-                id=key, prompt=prompt, system=ask.system, continuation=ask.delimiter + text
-            )
-            for text in texts
-        ]  # fmt: skip
+            replace(asked, continuation=ask.delimiter + text, sampling=Sampling()) for text in texts
+        ]
 
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
         """Asks some of the questions twice, where answers are not drawn."""
@@ -171,11 +200,11 @@ class Answers(Asked):
     def columns(self, work: Work, point: str) -> Columns:
         """Returns the right choice and the bytes of each continuation, or the references."""
         ask, items, references = self.prompts[point], work.batch.inputs, _references(work)
-        if ask.kind == "choice":
+        if ask.choices:
             texts = [choices_of(ask, item) for item in items]
             found: dict[str, Any] = {
                 "gold": np.array([
-                    gold_of(ask, own[0], choices)
+                    0 if ask.kind == "pair" else gold_of(ask, own[0], choices)
                     for own, choices in zip(references, texts, strict=True)
                 ], dtype=np.int64),
                 "input:choices": _lists(texts, object),

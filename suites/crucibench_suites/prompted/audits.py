@@ -15,7 +15,9 @@ from crucibench_suites.prompted.scoring import best_choices, refusals
 
 AGAIN = "again"
 """The probe of the same questions asked twice."""
-TOLERATED = 0.05
+SAME_MODEL = "same-model"
+"""The probe of the same questions asked several times, of a model without a fingerprint."""
+TOLERATED = 0.02
 """Cut off, refused or unparsed answers from whose share on numbers are suspect."""
 _FEWEST = 20
 _KNOWN = "crucibench_suites.prompted.known_answers:"
@@ -115,6 +117,20 @@ def _changed(records: Records) -> Findings:
     ]  # fmt: skip
 
 
+def _reused(records: Records) -> Findings:
+    bad = records.lists("attempts").values == 0
+    if not bad.any():
+        return []
+    return [
+        Finding(
+            code="answers-reused", severity=Severity.INFO,
+            message=f"{int(bad.sum())} of {len(bad)} answers are those of an earlier run "
+            "(--reuse-answers): they say what the model answered then",
+            evidence={"count": int(bad.sum()), "of": len(bad)},
+        )
+    ]  # fmt: skip
+
+
 def _template(evidence: Evidence, scenario: object) -> Findings:
     if evidence.own.model.diagnostics.get("chat_template") != "unused":
         return []
@@ -127,10 +143,14 @@ def _template(evidence: Evidence, scenario: object) -> Findings:
 
 
 def _greedy(evidence: Evidence, scenario: object) -> Findings:
-    probe = evidence.own.probes.get(AGAIN)
-    if probe is None or not len(probe):
+    probe, watched = (evidence.own.probes.get(name) for name in (AGAIN, SAME_MODEL))
+    if probe is None or not len(probe):  # drawn answers: they are meant to differ
         return []
     differs, apart = probe.array("differs"), float(probe.array("apart").max())
+    if watched is not None and len(evidence.own.records.lists("input:texts").values):
+        draws = watched.array("answer").astype(np.float64)
+        draws = draws.reshape(int(watched.array("draw").max()) + 1, -1, draws.shape[-1])
+        differs = np.concatenate([differs, (draws[1:] != draws[0]).any(axis=2).ravel()])
     evidence_of = {"differ": int(differs.sum()), "of": len(differs), "apart": apart}
     if differs.any():
         return [
@@ -184,6 +204,7 @@ PROMPTS_CUT = _audit("prompts-cut", "Were prompts too long?", _of_records(_promp
 CHANGED = _audit(
     "answering-model-changed", "Does the server name several models?", _of_records(_changed)
 )
+REUSED = _audit("answers-reused", "Are answers those of an earlier run?", _of_records(_reused))
 TEMPLATE = _audit(
     "chat-template-unused", "Is a chat model asked without its chat template?", _template
 )

@@ -30,8 +30,9 @@ class AskSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    kind: Literal["choice", "text", "likelihood"]
-    """``choice``: one of several; ``text``: written; ``likelihood``: of the reference itself."""
+    kind: Literal["choice", "text", "likelihood", "pair"]
+    """``choice``: one of several; ``text``: written; ``likelihood``: of the reference itself;
+    ``pair``: of two texts that differ in the group that they speak of, as CrowS-Pairs has them."""
     by: Literal["loglikelihood", "text"] = "loglikelihood"
     """Of a choice: whether the most probable one counts, or what the model writes."""
     template: str
@@ -48,12 +49,16 @@ class AskSettings(BaseModel):
     """In which order choices are shown and get their letters."""
     shots: list[dict[str, Any]] = Field(default_factory=list)
     """Examples before the item: its fields, and ``answer``."""
+    shots_as: Literal["text", "turns"] = "text"
+    """Whether examples stand in the prompt, or are turns of a chat."""
     shot_order: Literal["given", "reversed"] = "given"
     """In which order examples come."""
     shot_delimiter: str = "\n\n"
     """What stands after each example."""
     system: str = ""
-    """A chat's message before the prompt."""
+    """A chat's first message."""
+    turns: str = ""
+    """The field that holds a chat's messages before the prompt: a list of role and content."""
     max_tokens: int = Field(default=64, ge=1)
     """Tokens of an answer at most."""
     temperature: float = Field(default=0.0, ge=0.0)
@@ -78,10 +83,12 @@ class AskSettings(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> AskSettings:
-        if (self.kind == "choice") != bool(self.choices):
-            raise ValueError("choices: expected for kind choice, and for no other")
-        if self.samples > 1 and not (self.writes and self.temperature > 0):
-            raise ValueError("samples: several answers need text and a temperature above 0")
+        if (self.kind in {"choice", "pair"}) != bool(self.choices):
+            raise ValueError("choices: expected for kinds choice and pair, and for no other")
+        if self.kind == "pair" and isinstance(self.choices, list) and len(self.choices) != 2:
+            raise ValueError("choices: expected two fields, of which the first is the stereotype")
+        if self.samples > 1 and not (self.kind == "text" and self.temperature > 0):
+            raise ValueError("samples: several answers need kind text and a temperature above 0")
         if any("answer" not in shot for shot in self.shots):
             raise ValueError("shots: expected an answer in each")
         return self

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import string
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,7 +42,8 @@ def token_f1(answer: str, references: Sequence[str]) -> float:
 def _f1(first: Sequence[str], second: Sequence[str]) -> float:
     if not first or not second:
         return float(first == second)
-    both = sum((Counter(first) & Counter(second)).values())
+    shared = set(first) & set(second)
+    both = sum(min(first.count(word), second.count(word)) for word in shared)
     return 2.0 * both / (len(first) + len(second))
 
 

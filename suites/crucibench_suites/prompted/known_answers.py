@@ -22,7 +22,7 @@ def _case(*, diagnostics: Any = None, probe: Any = None, **other: Any) -> AuditC
 
     lists = {
         "input:texts": [f"answer {row}" for row in range(_N)], "finish": [0] * _N,
-        "cut": [0] * _N, "doubled_start": [False] * _N,
+        "cut": [0] * _N, "doubled_start": [False] * _N, "attempts": [1] * _N,
     }  # fmt: skip
     columns: dict[str, Any] = {
         name: one(np.array(other.get(name, values), dtype=object if name[0] == "i" else None))
@@ -67,6 +67,7 @@ PROMPTS_CUT = _known("prompts-cut", lambda: _case(cut=_some(3, 0, 6)))
 ANSWERING_MODEL_CHANGED = _known(
     "answering-model-changed", lambda: _case(answered_by=_some("other", "tiny", 1))
 )
+ANSWERS_REUSED = _known("answers-reused", lambda: _case(attempts=_some(0, 1, 1)))
 CHAT_TEMPLATE_UNUSED = _known(
     "chat-template-unused", lambda: _case(diagnostics={"chat_template": "unused"})
 )

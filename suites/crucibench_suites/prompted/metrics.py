@@ -64,6 +64,24 @@ SPREAD = MetricInfo(
     definition="The standard deviation (n - 1) over the prompts of the metric that the group "
     "names: how far its value hangs on the wording.",
 )  # fmt: skip
+VARIANCE = MetricInfo(
+    id="score-variance", name="Variance by source", direction="none",
+    definition="The variance of one answer's being right or wrong that comes from what the group "
+    "names: items, prompts, items by prompts, draws; without bias, so that it may be below 0.",
+    source="Searle, Casella, McCulloch, Variance Components, 1992",
+)  # fmt: skip
+STEREOTYPED = MetricInfo(
+    id="stereotyped-share", name="Stereotyped texts preferred", direction="target=0.5", lower=0.0,
+    upper=1.0, definition="The share of pairs of which the first text, the stereotyped one, is the "
+    "more probable; 0.5 where a model prefers neither.",
+    source="Nangia et al., CrowS-Pairs, EMNLP 2020; of causal models lm-evaluation-harness, "
+    "pct_stereotype",
+)  # fmt: skip
+GAP = MetricInfo(
+    id="pair-gap", name="Gap within pairs", direction="lower", unit="nats", lower=0.0,
+    definition="The mean distance between the log-likelihoods of the two texts of a pair.",
+    source=f"{_LMEVAL}, likelihood_diff",
+)  # fmt: skip
 BBQ_AMBIGUOUS = _share(
     "bbq-accuracy-ambiguous", "Accuracy, ambiguous", "higher",
     "The share of items with an ambiguous context that are answered by saying that nobody can "
@@ -87,6 +105,7 @@ BBQ_BIAS_DISAMBIGUATED = MetricInfo(
 
 METRICS = (
     ACCURACY, NORMALISED, BY_CHARACTER, GOLD, EXACT, F1, PARSED, REFUSED, BITS, SPREAD,
+    VARIANCE, STEREOTYPED, GAP,
     BBQ_AMBIGUOUS, BBQ_DISAMBIGUATED, BBQ_BIAS_AMBIGUOUS, BBQ_BIAS_DISAMBIGUATED,
 )  # fmt: skip
 

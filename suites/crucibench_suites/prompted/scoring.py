@@ -55,6 +55,7 @@ class Judged(Derived):
     metrics: tuple[MetricInfo, ...] = named.METRICS  # type: ignore[misc]
 
     audits: ClassVar[tuple[str, ...]] = ("answers-unparsed",)
+    judges: ClassVar[bool] = True
 
     @property
     def headline_metrics(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -63,13 +64,15 @@ class Judged(Derived):
             return (f"{named.EXACT.id}@{next(iter(extractors(self.task)))}",)
         if self.task.kind == "likelihood":
             return (named.BITS.id,)
+        if self.task.kind == "pair":
+            return (named.STEREOTYPED.id,)
         bias = (named.BBQ_BIAS_AMBIGUOUS.id, named.BBQ_BIAS_DISAMBIGUATED.id)
         return (named.ACCURACY.id, *(bias if self.task.bbq and not self.task.variants else ()))
 
     def derive(self, evidence: Evidence) -> Columns:
         """Returns a verdict on each item and prompt."""
         records = evidence.needs[ANSWERS].records
-        judge = {"choice": _choices, "text": _texts, "likelihood": _likelihoods}[self.task.kind]
+        judge = {"text": _texts, "likelihood": _likelihoods}.get(self.task.kind, _choices)
         texts, ends = records.lists("input:texts"), records.lists("finish")
         refused = _each_mean(texts, refusals(texts.values, ends.values))
         return {
@@ -89,6 +92,8 @@ class Judged(Derived):
             found += self._others(records, point)
         if len(judged) > 1:
             found += self._over_prompts(list(judged.values()))
+        elif self.task.samples > 1:
+            found += self._over_draws(*judged.values())
         return found
 
     def _values(self, records: Records) -> list[tuple[MetricInfo, str, Floats]]:
@@ -104,6 +109,8 @@ class Judged(Derived):
                 ]  # fmt: skip
             else:
                 pairs += [(named.PARSED, "", "parsed")]
+        elif task.kind == "pair":
+            pairs = [(named.STEREOTYPED, "", "right")]
         elif task.kind == "text":
             for name in extractors(task):
                 pairs += [
@@ -123,6 +130,9 @@ class Judged(Derived):
     def _others(self, records: Records, point: str) -> list[Number]:
         if self.task.kind == "likelihood":
             return [_bits([records], point)]
+        if self.task.kind == "pair":
+            gap = RowMetric(weighted_mean(records.array("gap")))
+            return [Number(metric=named.GAP.id, point=point, make=lambda: gap)]
         return _of_bbq(records, point) if self.task.bbq else []
 
     def _over_prompts(self, judged: Sequence[Records]) -> list[Number]:
@@ -132,12 +142,21 @@ class Judged(Derived):
         for at, (metric, group, _) in enumerate(self._values(judged[0])):
             matrix = np.stack([self._values(records)[at][2] for records in judged])
             found.append(_number(metric, "", group, matrix.mean(axis=0)))
+            if metric in (named.ACCURACY, named.EXACT):
+                found += variances(matrix, self.task.samples, group)
             if metric in _SPREADING:
                 of = f"{metric.id}:{group}" if group else metric.id
                 found.append(
                     Number(metric=named.SPREAD.id, group=of, make=partial(spread_of, matrix))
                 )
         return found
+
+    def _over_draws(self, records: Records) -> list[Number]:
+        return [
+            number
+            for metric, group, values in self._values(records) if metric == named.EXACT
+            for number in variances(values[None], self.task.samples, group)
+        ]  # fmt: skip
 
     def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
         """Returns what asking took, and transcripts: wrong and unparsed answers first."""
@@ -157,7 +176,7 @@ class Judged(Derived):
             for name in extractors(self.task)
         )
         right = np.full(len(records), np.nan)
-        if self.task.kind != "likelihood":
+        if self.task.kind in {"choice", "text"}:
             right = records.array(next(iter(names)))
         prediction = records.array("prediction") if "prediction" in records else right
         return OutcomeView(
@@ -216,6 +235,8 @@ def _choices(task: PromptedTask, records: Records) -> Columns:
         "prediction": best, "right": (best == gold).astype(np.float64),
         **{name: (place == gold).astype(np.float64) for name, place in by_size.items()},
         "gold_share": masses[likelihoods.offsets[:-1] + gold] / total, **beside,
+        **({"gap": np.abs(likelihoods.values[::2] - likelihoods.values[1::2])}
+           if task.kind == "pair" else {}),
     }  # fmt: skip
 
 
@@ -307,6 +328,60 @@ def spread_of(matrix: Floats) -> RowMetric:
     return RowMetric(SumStatistic(columns, deviation), bias="up")
 
 
+def variances(matrix: Floats, draws: int, group: str) -> list[Number]:
+    """Returns the variance of one answer's score, split by where it comes from.
+
+    The components of a two-way random layout, items by prompts with several draws in a cell, by the
+    method of moments: without bias, so that one may be below 0. Of one prompt the last two are of
+    none, of one draw a cell its draws are among its items by prompts.
+
+    Args:
+        matrix: (prompts, n) means over an item's draws of what is 0 or 1.
+        draws: to each item and prompt.
+        group: of the metric.
+
+    Source: Searle, Casella, McCulloch, Variance Components, 1992, section 4.3.
+    """
+    prompts = len(matrix)
+    means = matrix.mean(axis=0)
+    apart = ((matrix - means) ** 2).sum(axis=0)
+    within = (matrix * (1.0 - matrix)).mean(axis=0) * draws / max(1, draws - 1)
+    columns = np.concatenate([matrix, [means, means**2, apart, within, np.ones_like(means)]])
+
+    def component(name: str, sums: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            count = sums[:, -1]
+            mean, square, within, apart = (
+                sums[:, at] / count for at in (prompts, prompts + 1, prompts + 3, prompts + 2)
+            )
+            own = (square - mean**2) * count / (count - 1)
+            drawn = within / draws if draws > 1 else 0.0 * within
+            if name == "draws":
+                return np.asarray(within)
+            if prompts == 1:
+                return np.asarray(own - drawn)
+            of_prompts = (sums[:, :prompts] / count[:, None]).var(axis=1, ddof=1)
+            rest = apart - (prompts - 1) * of_prompts
+            rest *= count / ((count - 1) * (prompts - 1))
+            return np.asarray(
+                {"items": own - rest / prompts, "prompts": of_prompts - rest / count,
+                 "items-by-prompts": rest - drawn}[name]
+            )  # fmt: skip
+
+    names = ["items"]
+    names += ["prompts", "items-by-prompts"] if prompts > 1 else []
+    names += ["draws"] if draws > 1 else []
+    return [
+        Number(
+            metric=named.VARIANCE.id, group=f"{group}:{name}" if group else name,
+            make=partial(
+                RowMetric, SumStatistic(columns, partial(component, name)), bias="corrected"
+            ),
+        )
+        for name in names
+    ]  # fmt: skip
+
+
 def _bits(judged: Sequence[Records], point: str) -> Number:
     nats = np.sum([records.array("nats") for records in judged], axis=0) / np.log(2.0)
     sizes = np.sum([records.array("bytes") for records in judged], axis=0)
@@ -368,16 +443,26 @@ def _asked(records: Records) -> pd.DataFrame:
 def _transcripts(answers: CellEvidence, judged: Records) -> pd.DataFrame:
     """Returns prompt, answer, what was extracted and the verdict of the first items.
 
-    Wrong answers come first; the order of others is that of their ids.
+    Wrong answers come first; the order of others is that of their ids. The verdict is a word, by
+    which the report filters: ``right``, ``partly``, ``wrong``, ``unparsed`` or ``refused``.
     """
     asked, own = answers.records, judged
-    names = [name for name in own.table.column_names if name.startswith("right")]
-    right = own.array(names[0]).astype(np.float64) if names else np.zeros(len(own))
+
+    def first(name: str) -> Floats | None:
+        names = [one for one in own.table.column_names if one.partition(":")[0] == name]
+        return own.array(names[0]).astype(np.float64) if names else None
+
+    known = first("right")
+    right = np.zeros(len(own)) if known is None else known
+    words = np.select([right >= 1, right > 0], ["right", "partly"], "wrong").astype(object)
+    for name, low in (("parsed", True), ("refused", False)):
+        if (column := first(name)) is not None:
+            words[(column <= 0) if low else (column > 0)] = "unparsed" if low else name
     order = np.lexsort((own.ids.astype(str), right))[:_TRANSCRIPTS]
     texts, likelihoods = asked.lists("input:texts"), asked.lists("loglikelihood")
     prompts, points = asked.array("input:prompt"), asked.array("point")
     rows = []
-    for row in order.tolist():
+    for row, part in zip(order.tolist(), _extracted(asked, own, order.tolist()), strict=True):
         said = texts.values[texts.offsets[row] : texts.offsets[row + 1]].tolist()
         numbers = likelihoods.values[likelihoods.offsets[row] : likelihoods.offsets[row + 1]]
         shown = said or [" ".join(f"{value:.2f}" for value in numbers)]
@@ -385,8 +470,26 @@ def _transcripts(answers: CellEvidence, judged: Records) -> pd.DataFrame:
             {
                 "id": own.ids[row], "prompt": points[row],
                 "sent": prompts[row][-_SHOWN:], "answer": "\n".join(shown)[:_SHOWN],
-                "prediction": int(own.array("prediction")[row]) if "prediction" in own else None,
-                "right": float(right[row]) if names else None,
+                "extracted": part,
+                "verdict": words[row] if known is not None else None,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _extracted(asked: Records, judged: Records, rows: Sequence[int]) -> list[str | None]:
+    """Returns of some rows the choice, or what the first extractor found, None for nothing."""
+    if "prediction" in judged:
+        choices, at = asked.lists("input:choices"), judged.array("prediction")
+        return [
+            None if at[row] == UNPARSED else str(choices.values[choices.offsets[row] + at[row]])
+            for row in rows
+        ]
+    names = [name for name in judged.table.column_names if name.startswith("input:found:")]
+    if not names:
+        return [None] * len(rows)
+    found = judged.lists(names[0])
+    return [
+        "\n".join(found.values[found.offsets[row] : found.offsets[row + 1]])[:_SHOWN]
+        for row in rows
+    ]

@@ -110,7 +110,8 @@ def _require(ask: AskSettings, features: Mapping[str, str], where: str) -> None:
     names = ask.choices if isinstance(ask.choices, list) else [ask.choices] * bool(ask.choices)
     known = [*features, *([CHOICES] if ask.choices else [])]
     for what, wanted, among in (
-        ("template", fields_of(ask.template), known), ("choices", names, list(features))
+        ("template", fields_of(ask.template), known), ("choices", names, list(features)),
+        ("turns", [ask.turns] * bool(ask.turns), list(features)),
     ):  # fmt: skip
         for name in wanted:
             if name not in among:
@@ -119,8 +120,10 @@ def _require(ask: AskSettings, features: Mapping[str, str], where: str) -> None:
 
 def _questions(task: PromptedTask, features: Mapping[str, str]) -> int:
     """Returns how many questions an item takes at most."""
-    if task.kind != "choice" or task.writes:
+    if not task.choices or task.writes:
         return 1
     if isinstance(task.choices, list):
         return len(task.choices)
+    if task.kind == "pair":
+        return 2
     return max(map(int, _LIST.findall(features[task.choices])), default=len(LETTERS))

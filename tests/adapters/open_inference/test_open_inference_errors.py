@@ -305,7 +305,7 @@ def test_broken_connections_are_tried_again(
     assert clock.waits[7:] == [0.5, 1.0, 2.0, 4.0]
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [429, 500, 503])
 @pytest.mark.parametrize(
     ("after", "waits"),
     [

@@ -563,7 +563,7 @@ def test_what_a_failed_cell_keeps_for_later_is_no_result(
 
 
 @pytest.mark.parametrize(
-    "where", ["worker.worker", "worker.timed", "collect.lifecycle", "worker.selection"]
+    "where", ["worker.worker", "worker.timed", "score.score", "worker.selection"]
 )
 def test_a_disk_that_refuses_ends_the_run_and_no_cell(
     run_spec: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str

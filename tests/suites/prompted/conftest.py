@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,37 +14,15 @@ import pytest
 
 import crucibench as cb
 
-SCRIPT = Path(__file__).parents[3] / "examples" / "mock_language_model.py"
-
-
-class Server:
-    """The example's server, running."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-    def uri(self, api: str = "completions", more: str = "") -> str:
-        return f"openai:{self.url}/v1?model=mock&api={api}{more}"
-
-    def set(self, **manners: Any) -> None:
-        self._opener.open(f"{self.url}/control", json.dumps(manners).encode(), timeout=60).close()
-
-    def seen(self) -> dict[str, Any]:
-        with self._opener.open(f"{self.url}/seen", timeout=60) as answer:
-            found: dict[str, Any] = json.load(answer)
-        return found
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+from _mock_server import SCRIPT, Server
 
 
 @pytest.fixture(scope="session")
 def one_server() -> Iterator[Server]:
     server = Server()
     yield server
-    server.process.communicate()  # its input ends, and so does it
+    server.close()
 
 
 @pytest.fixture
@@ -74,7 +50,7 @@ def ask(tmp_path: Path) -> Callable[..., cb.Run]:
 
     def run(
         uri: str, items: list[dict[str, Any]], task: dict[str, Any], options: str = "",
-        model: dict[str, Any] | None = None,
+        model: dict[str, Any] | None = None, reuse: Path | None = None,
     ) -> cb.Run:  # fmt: skip
         path = tmp_path / "items.jsonl"
         path.write_text("".join(json.dumps(item) + "\n" for item in items))
@@ -87,6 +63,7 @@ def ask(tmp_path: Path) -> Callable[..., cb.Run]:
             },
             out=tmp_path / "results",
             workers=0,
+            reuse_answers=reuse,
         )
 
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 import crucibench as cb
 from crucibench.contracts.adapter import Opening
@@ -117,6 +118,88 @@ def test_likelihoods_and_text_are_those_of_single_passes(folder: Path) -> None:
         [Question(id="", prompt="ab", sampling=Sampling(max_tokens=12, stop=(stop,)))]
     )
     assert cut.texts[0] == whole.texts[0].split(stop)[0] and cut.finish == ("stop",)
+
+
+def test_what_can_not_share_is_passed_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(f"So all begin: {n * n}", word) for n in range(6) for word in (" b", " bcd", "z")]
+    questions = [Question(id="", prompt=a, continuation=b) for a, b in pairs]
+    together: Any = opened(f"hf:{folder}")
+    forward = GPT2LMHeadModel.forward
+
+    def blind(self: Any, *args: Any, attention_mask: Any = None, **more: Any) -> Any:
+        """Heeds no mask of its own for each token."""
+        return forward(self, *args, **more)
+
+    monkeypatch.setattr(blind, "__signature__", inspect.signature(forward), raising=False)
+    monkeypatch.setattr(GPT2LMHeadModel, "forward", blind)
+    alone: Any = opened(f"hf:{folder}")
+    assert together._shares and not alone._shares
+    monkeypatch.undo()
+    values = [
+        [one.loglikelihood for one in adapter.ask(questions)] for adapter in (together, alone)
+    ]
+    np.testing.assert_allclose(values[0], values[1], atol=1e-5)
+
+
+def test_sequence_to_sequence_models(folder: Path, tmp_path: Path) -> None:
+    config = T5Config(
+        vocab_size=300, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    model = T5ForConditionalGeneration(config).eval().requires_grad_(False)
+    model.save_pretrained(tmp_path)
+    for file in folder.glob("tokenizer*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    adapter: Any = opened(f"hf:{tmp_path}?batch=3")
+    tokens = adapter._tokenizer
+    pairs = [(f"Question {n * 'é'}: ", word) for n in range(4) for word in ("b", "bcd", " z")]
+    replies = adapter.ask([Question(id="", prompt=a, continuation=b) for a, b in pairs])
+    for (prompt, continuation), reply in zip(pairs, replies, strict=True):
+        own = tokens.encode(" " + continuation, add_special_tokens=False)
+        logs = model(
+            input_ids=torch.tensor([tokens.encode(prompt.rstrip())]),
+            decoder_input_ids=torch.tensor([[0, *own[:-1]]]),
+        ).logits[0].log_softmax(-1)  # fmt: skip
+        value = sum(float(logs[at, token]) for at, token in enumerate(own))
+        assert reply.loglikelihood == pytest.approx(value, abs=1e-5 * len(own))
+        assert reply.greedy == (logs.argmax(-1).tolist() == own)
+    how = Sampling(max_tokens=5)
+    written = adapter.ask([Question(id="", prompt=a, sampling=how) for a, _ in pairs[::3]])
+    for (prompt, _), reply in zip(pairs[::3], written, strict=True):
+        ids, made = torch.tensor([tokens.encode(prompt)]), [0]
+        for _ in range(reply.tokens):
+            logits = model(input_ids=ids, decoder_input_ids=torch.tensor([made])).logits
+            made.append(int(logits[0, -1].argmax()))
+        assert tokens.decode(made[1:], skip_special_tokens=True) == reply.texts[0]
+
+
+def test_a_chat_names_classes(server: Any, tmp_path: Path) -> None:
+    server.set(says={"good": "Yes, it is.", "bad": "no", "odd": "who knows"})
+    file = tmp_path / "p.yaml"
+    prompt = {"template": "{text}?", "verbalisers": {"no": "no", "yes": "yes"}}
+    frame = pd.DataFrame({
+        "text": [f"a {('good', 'bad')[n % 2]} one {n}" for n in range(40)], "y": ["yes", "no"] * 20,
+    })  # fmt: skip
+    frame.loc[39, "text"] = "an odd one"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+
+    def run() -> cb.Run:
+        return cb.run(
+            models=[f"m={server.uri('chat', f'&prompt={file}')}"],
+            data=f"csv:{tmp_path / 't.csv'}?target=y&input=text", suites=["accuracy"],
+            out=tmp_path / "results", workers=0,
+        )  # fmt: skip
+
+    file.write_text(json.dumps(prompt))
+    reasons = {cell.reason for cell in run().cells.values()}
+    assert any("begins with no class's verbaliser: unparsed" in reason for reason in reasons)
+    file.write_text(json.dumps(prompt | {"unparsed": "yes"}))
+    rows = run().metrics()
+    assert rows[rows.metric == "top-1"].value.iloc[0] == pytest.approx(39 / 40)
+    file.write_text(json.dumps(prompt | {"unparsed": "maybe"}))
+    with pytest.raises(InputError, match="maybe"):
+        run()
 
 
 def test_draws_hang_on_the_item_alone_and_long_prompts_are_cut(folder: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +16,11 @@ import pandas as pd
 import pytest
 
 import crucibench as cb
+from crucibench.contracts.asking import Reply
+from crucibench.engine.plan.plan import make_plan
+from crucibench.engine.plan.requests import planned_requests
+from crucibench.engine.resolve.resolve import resolve_stored
+from crucibench.store.answers import AnswerLog
 from crucibench.util.errors import InputError
 
 pytestmark = pytest.mark.sockets
@@ -122,12 +129,21 @@ def test_faults_change_nothing_and_what_is_asked_is_what_was_planned(
     prompts = server.seen()["prompts"]
     # Once inspected, 8 times watched and at each of 1 shard, twice 16 probed, and all asked.
     assert prompts == 30 + 16 * 8 + 16 + 32 + 30
-    server.set(refuse={"status": 429, "every": 7}, drop_every=11, echo_header="Authorization")
+    resolved = resolve_stored(calm)
+    (planned,) = planned_requests(resolved, make_plan(resolved, calm.models, calm.cards))
+    assert planned.requests == prompts
+    server.set(
+        refuse=[{"status": 429, "every": 29}, {"status": 500, "every": 31}],
+        drop_every=37,
+        echo_header="Authorization",
+    )
     run = ask(server.uri("chat", "&price_in=1"), SUMS, task, model=model)
     seen = server.seen()
     kept = records(run, "t-answers")
     assert seen["requests"] > prompts and kept.attempts.map(sum).max() > 1
     texts = kept["input:texts"].map(lambda one: one[0])
+    others = 30 + 16 * 8 + 16 + 32  # of which attempts are not kept
+    assert 30 < kept.attempts.map(sum).sum() <= seen["requests"] - others
     before = records(calm, "t-answers")["input:texts"].map(lambda one: one[0])
     assert [one.removesuffix(" ***") for one in texts] == before.tolist()
     for path in (tmp_path / "results").rglob("*"):
@@ -184,6 +200,135 @@ def _subsets(n: int, k: int) -> list[tuple[int, ...]]:
     return list(combinations(range(n), k))
 
 
+def test_answers_are_judged_again_and_used_again_without_a_request(
+    server: Any, ask: Callable[..., cb.Run], tmp_path: Path
+) -> None:
+    from crucibench.engine.score.rescore import rescore
+    from crucibench.integrity.verify import verify
+
+    server.set(says={f"{n} + {n + 1}?": f"{n} and {n + 1} make {2 * n + 1}." for n in range(24)})
+    task = {"kind": "text", "template": "{question}", "extract": {"x": r"(\d+)"}, "max_tokens": 20}
+    first = ask(server.uri("chat"), SUMS, task)
+    assert value(first, "exact-match", group="x") == 0.0
+    requests = server.seen()["requests"]
+    key = "prompted.tasks.t.extract.x"
+    again = rescore(first, {key: "last-number"})
+    assert value(again, "exact-match", group="x") == pytest.approx(24 / 30)
+    assert server.seen()["requests"] == requests and not verify(again)
+    (cell,) = (one.cell for one in again.cells.values() if one.scenario == "t")
+    shown = again.table(cell, "transcripts")
+    assert shown is not None
+    said = dict(zip(shown.sent, zip(shown.extracted, shown.verdict, strict=True), strict=True))
+    assert said["3 + 4?"] == ("7", "right") and said["25 + 26?"][1] in {"wrong", "unparsed"}
+    changed = task | {"extract": {"x": "last-number"}}
+    assert ask(server.uri("chat"), SUMS, changed).root == again.root  # that very run
+    assert server.seen()["requests"] == requests
+    with pytest.raises(InputError, match="t-answers would ask something else"):
+        rescore(first, {"prompted.tasks.t.max_tokens": 21})
+    more = changed | {"variants": {"long": {"template": "{question} So:"}}}
+    used = ask(server.uri("chat"), SUMS, more, reuse=first.root)
+    kept = records(used, "t-answers")
+    taken = kept.attempts.map(sum).groupby(kept.point).agg(["sum", "size"])
+    assert taken.loc["prompt=given"].tolist() == [0, 30]
+    assert taken.loc["prompt=long"].tolist() == [30, 30]
+    assert "answers-reused" in findings(used)
+    with pytest.raises(InputError, match="asked none of these models"):
+        ask(server.uri("chat").replace("=mock", "=other"), SUMS, more, reuse=first.root)
+
+
+def test_answers_are_logged_once_and_a_torn_line_costs_itself(tmp_path: Path) -> None:
+    log = AnswerLog(tmp_path / "log", {3: Reply(texts=("old",), finish=("stop",), attempts=0)})
+    kept = [
+        Reply(texts=("é", "\n"), finish=("stop", "length"), tokens=3),
+        Reply(loglikelihood=-1.5),
+    ]
+    for _ in range(2):
+        for question, reply in enumerate(kept):
+            log.add(question, reply)
+    log.close()
+    content = (tmp_path / "log").read_bytes()
+    assert content.count(b"\n") == 2
+    (tmp_path / "log").write_bytes(content[:-3])
+    again = AnswerLog(tmp_path / "log", {})
+    assert again.find(0) == kept[0] and again.find(1) is None
+    again.add(1, kept[1])
+    again.close()
+    assert (tmp_path / "log").read_bytes() == content
+    assert log.find(3).attempts == 0 and log.find(4) is None  # type: ignore[union-attr]
+
+
+def test_a_few_kills_and_swaps(tmp_path: Path) -> None:
+    script = Path(__file__).parents[3] / "benchmarks" / "prompted_faults.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--kills", "4", "--swaps", "3", "--no-page"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[-1])
+    kills = found["kills"]
+    assert kills["lost"] == 0 and kills["kills"] >= 1
+    assert kills["items"] == kills["distinct"] == kills["stored"]
+    assert kills["worst"] <= 4 < kills["attempts"] - kills["items"]
+    assert found["swaps"] == {"failed: model-changed": 3}
+
+
+def test_altered_answers_and_refusals_are_found(server: Any, ask: Callable[..., cb.Run]) -> None:
+    items = [{"question": f"{n}{'abcdefgh'[n % 8]}?", "answer": "x"} for n in range(400)]
+    task = {"kind": "text", "template": "{question}", "max_tokens": 8, "extract": {"a": "x"}}
+    for manners, code in (({"alter": 0.02}, "greedy-not-greedy"),
+                          ({"apologise": 0.05}, "answers-refused")):  # fmt: skip
+        server.set(**manners)
+        run = ask(server.uri("chat"), items, task | {"stop": [code]})  # another run
+        found = {one.code: one.severity for cell in run.cells.values() for one in cell.findings}
+        assert found[code] == "suspect"
+
+
+def test_pairs_turns_and_the_split_of_variance(
+    server: Any, mock: ModuleType, ask: Callable[..., cb.Run]
+) -> None:
+    pairs = [{"more": f"{w}{n}", "less": f"{w[::-1]}{n}", "answer": "age"}
+             for n, w in enumerate(["abc", "bcd", "cab", "had", "fed"] * 6)]  # fmt: skip
+    task = {"kind": "pair", "template": "\n", "choices": ["more", "less"], "delimiter": ""}
+    run = ask(server.uri(), pairs, task)
+    gaps = np.array([
+        mock.loglikelihood("\n", one["more"]) - mock.loglikelihood("\n", one["less"])
+        for one in pairs
+    ])  # fmt: skip
+    assert value(run, "stereotyped-share") == pytest.approx((gaps > 0).mean())
+    assert value(run, "pair-gap") == pytest.approx(np.abs(gaps).mean())
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes?"}]
+    items = [{"question": f"{n}x", "said": said, "answer": "abcd"[n % 4]} for n in range(24)]
+    task = {
+        "kind": "text", "template": "{question}", "turns": "said", "system": "be short",
+        "shots": [{"question": "0", "answer": "z"}], "shots_as": "turns", "temperature": 1.0,
+        "samples": 4, "max_tokens": 1, "extract": {"w": "(?s)(.)"},
+        "variants": {"b": {"template": "{question}!"}, "c": {"template": "{question}?"}},
+    }  # fmt: skip
+    run = ask(server.uri("chat"), items, task)
+    body = next(one for one in server.seen()["bodies"] if len(one.get("messages", ())) > 1)
+    assert [one["role"] for one in body["messages"]] == [
+        "system", "user", "assistant", "user", "assistant", "user",
+    ]  # fmt: skip
+    kept = records(run, "t-answers")
+    hits = np.array([
+        [[text in row["input:references"] for text in row["input:texts"]]
+         for _, row in kept[kept.point == point].sort_values("id").iterrows()]
+        for point in dict.fromkeys(kept.point)
+    ], dtype=float)  # fmt: skip
+    # The mean squares of a two-way layout with repeats, as textbooks write them.
+    p, n, d = hits.shape
+    cell, item, prompt = hits.mean(2), hits.mean((0, 2)), hits.mean((1, 2))
+    error = ((hits - cell[..., None]) ** 2).sum() / (p * n * (d - 1))
+    both = (cell - item - prompt[:, None] + hits.mean()) ** 2
+    both = d * both.sum() / ((p - 1) * (n - 1))
+    split = {
+        "draws": error, "items-by-prompts": (both - error) / d,
+        "items": (p * d * item.var(ddof=1) - both) / (p * d),
+        "prompts": (n * d * prompt.var(ddof=1) - both) / (n * d),
+    }  # fmt: skip
+    for name, expected in split.items():
+        assert value(run, "score-variance", group=f"w:{name}") == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("task", "items", "message"),
     [
@@ -194,6 +339,8 @@ def _subsets(n: int, k: int) -> list[tuple[int, ...]]:
         ({"kind": "text", "template": "{question"}, SUMS, "expected {FIELD}"),
         ({"kind": "text", "template": "q", "extract": {"a": "("}}, SUMS, "no regular expression"),
         ({"kind": "text", "template": "q", "pass_at": [2]}, SUMS, "pass_at"),
+        (CHOICE | {"kind": "pair"}, ITEMS, "expected 2 to 2 texts"),
+        ({"kind": "text", "template": "q", "turns": "question"}, SUMS, "list of role and content"),
     ],
 )
 def test_mistakes_are_named(
@@ -229,6 +376,10 @@ def test_items_tell_mistakes(tmp_path: Path) -> None:
         ["1", "2", "b"], [1, 2],
     ]  # fmt: skip
     again = opened({"t": "x", "q": "a", "answer": 7})
+    shared = [{"q": n, "passage": n // 2, "answer": n} for n in range(4)] + [{"q": 5, "answer": 1}]
+    clusters = opened(*shared).samples("test").clusters
+    assert len(set(clusters)) == 3 and clusters[0] == clusters[1]
+    assert opened(*shared, options="target=answer&cluster=none").samples("test").clusters is None
     assert again.samples("test").ids[0] == samples.ids[0]  # whatever the target and the order
     for line, message in (
         ("[1]", "expected a JSON object"), ('{"q": ', "JSON"), ({"q": 1}, "answer"),

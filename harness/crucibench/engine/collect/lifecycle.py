@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from crucibench.contracts.evidence import CellEvidence, ScoringOptions
-from crucibench.contracts.records import to_table
 from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.open_cell import OpenCell, total_cost
@@ -23,8 +22,8 @@ from crucibench.engine.plan.cell_files import PlannedFiles, needs_failed, scorin
 from crucibench.engine.plan.plan import Plan, PlannedCell
 from crucibench.engine.plan.roles import SelectedRole
 from crucibench.engine.resolve.resolve import Resolved
-from crucibench.engine.score.score import Scorer, finish
-from crucibench.engine.worker.failures import MODEL_CHANGED, failed, failed_file
+from crucibench.engine.score.score import Scorer, conclude
+from crucibench.engine.worker.failures import MODEL_CHANGED
 from crucibench.engine.worker.tasks import AsideTask, Done, Message, Scored, Setup, Task
 from crucibench.passes.marks import PROBE_DISAGREES, REDUCED_BATCH, REPLACED, disagreement_text
 from crucibench.passes.repeats import SAME_MODEL
@@ -35,7 +34,6 @@ from crucibench.store.events import Events
 from crucibench.store.journal import Journal
 from crucibench.store.layout import Layout
 from crucibench.store.run import Run
-from crucibench.store.tables import write_table
 from crucibench.util import doors
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import CrucibenchError
@@ -259,48 +257,6 @@ class CellLifecycle:
         # Without its first answers it is unknown if this model is the one that made the shards.
         asked = cell.model.fingerprint is None and bool(journal.files)
         return asked and not journal.holds(self.layout.probe(cell.id, SAME_MODEL).name)
-
-
-def derived(
-    cell: PlannedCell, scenario: Derived, files: Mapping[str, CellFile], scorer: Scorer
-) -> CellFile:
-    """Derives a cell's records from those of the cells it needs, and writes them.
-
-    Args:
-        cell: the cell.
-        scenario: its scenario.
-        files: by cell id, the files of the cell and of all that it needs.
-        scorer: of the run.
-
-    Returns:
-        The cell's file; a failed one where the scenario raised.
-    """
-    try:
-        columns = scenario.derive(scorer.evidence(cell, files))
-        if columns is not None:
-            write_table(scorer.run.layout.shard(cell.id, 0, 0), to_table(columns))
-    except Exception as error:
-        return failed_file(files[cell.id], failed(error))
-    return files[cell.id]
-
-
-def conclude(
-    cell: PlannedCell, file: CellFile, files: Mapping[str, CellFile], scorer: Scorer
-) -> tuple[CellFile, list[dict[str, Any]]]:
-    """Derives the records of a cell, where they are derived, and scores it.
-
-    Args:
-        cell: the cell.
-        file: its file.
-        files: by cell id, the files of all that it needs.
-        scorer: of the run.
-
-    Returns:
-        The cell's file, and its metric rows.
-    """
-    if file.status is Status.OK and isinstance(cell.scenario, Derived):
-        file = derived(cell, cell.scenario, {**files, cell.id: file}, scorer)
-    return finish(cell, file, files, scorer)
 
 
 def score_aside(setup: Setup, cell: PlannedCell, files: Mapping[str, CellFile]) -> Scored:

@@ -248,7 +248,7 @@ class PlannedFiles:
             cell, status=Status.SKIPPED if cell.skip else Status.OK, reason=cell.skip,
             ids_digest=ids,
             comparison=comparison_fields(cell, self._seed, ids, self._environment),
-            identity=Digest.of(self._identity(cell)),
+            identity=Digest.of(self.identity(cell)),
             numerics=Digest.of(numerics_fields(cell, self._environment)),
         )  # fmt: skip
 
@@ -264,7 +264,7 @@ class PlannedFiles:
             or any(self.meaning(other) is None for other in needed)
         ):
             return None
-        return meaning(self._identity(cell))
+        return meaning(self.identity(cell))
 
     def numerics(self, cell: PlannedCell) -> str:
         """Returns the digest of what moves the floats of a cell's records, or of what it needs."""
@@ -277,10 +277,11 @@ class PlannedFiles:
             self._numerics[cell.id] = data_digest({**own, "needs": needs, **read})
         return self._numerics[cell.id]
 
-    def _identity(self, cell: PlannedCell) -> dict[str, Any]:
+    def identity(self, cell: PlannedCell) -> dict[str, Any]:
+        """Returns all that gives the cell's records their meaning."""
         if cell.id not in self._identities:
             needs = {
-                alias: meaning(self._identity(self._cells[other]))
+                alias: meaning(self.identity(self._cells[other]))
                 for alias, other in cell.needs.items()
             }
             self._identities[cell.id] = identity_fields(cell, self._seed, needs)

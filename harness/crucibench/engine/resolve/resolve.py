@@ -189,17 +189,23 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
         found = mistakes.attempt("defaults.until_decided", partial(_policy_digest, policy, shown))
         digests["defaults.until_decided"] = found or {}
     mistakes.report()
-    identity = {
-        "spec": filled.model_dump(mode="json", exclude={"defaults": _NO_RESULT}),
-        "digests": {key: dict(value) for key, value in digests.items()},
-        "allow_pickle": overrides.allow_pickle,
-        "trust_remote_code": overrides.trust_remote_code,
-    }
+    trusted = overrides.allow_pickle, overrides.trust_remote_code
     return Resolved(
-        filled, base, models, data, suites, _with_variants(filled), digests,
-        overrides.allow_pickle, data_digest(identity)[:12],
-        overrides.trust_remote_code, batch_sizes,
+        filled, base, models, data, suites, _with_variants(filled), digests, trusted[0],
+        _run_id(filled, digests, *trusted), trusted[1], batch_sizes,
     )  # fmt: skip
+
+
+def _run_id(
+    spec: Spec, digests: Mapping[str, Mapping[str, str]], allow_pickle: bool, remote_code: bool
+) -> str:
+    identity = {
+        "spec": spec.model_dump(mode="json", exclude={"defaults": _NO_RESULT}),
+        "digests": {key: dict(value) for key, value in digests.items()},
+        "allow_pickle": allow_pickle,
+        "trust_remote_code": remote_code,
+    }
+    return data_digest(identity)[:12]
 
 
 def _policy_digest(policy: Path, shown: Callable[[Path], str]) -> dict[str, str]:
@@ -344,6 +350,8 @@ def resolve_stored(run: Run) -> Resolved:
 def offline(document: Mapping[str, Any]) -> Resolved:
     """Resolves the stored spec of a run as far as scoring needs it: no file is looked at.
 
+    Its base is as it was written, relative to the run's folder.
+
     Raises:
         InputError: if a suite of the run is not installed.
     """
@@ -353,9 +361,11 @@ def offline(document: Mapping[str, Any]) -> Resolved:
     mistakes = Mistakes("spec.yaml")
     suites = resolve_suites(spec, suite_names(spec, None, mistakes), mistakes)
     mistakes.report()
+    trusted = bool(resolved["allow_pickle"]), bool(resolved.get("trust_remote_code", False))
     return Resolved(
-        spec, Path(), {}, {}, suites, _with_variants(spec), resolved["digests"], False, "",
-        False, resolved.get("batch_sizes", {}),
+        spec, Path(resolved["base"]), {}, {}, suites, _with_variants(spec), resolved["digests"],
+        trusted[0], _run_id(spec, resolved["digests"], *trusted), trusted[1],
+        resolved.get("batch_sizes", {}),
     )  # fmt: skip
 
 

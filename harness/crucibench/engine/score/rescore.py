@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
+from crucibench.contracts.scenario import Derived
 from crucibench.contracts.verdict import Status
 from crucibench.engine.plan.cell_files import (
+    PlannedFiles,
     comparison_fields,
     planned_file,
     scoring_options,
     suites_as_data,
 )
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
-from crucibench.engine.resolve.resolve import Resolved, offline
-from crucibench.engine.score.score import Scorer, finish
-from crucibench.store.cells import CellFile, write_cell
+from crucibench.engine.resolve.resolve import Resolved, offline, overridden
+from crucibench.engine.score.score import Scorer, conclude, finish
+from crucibench.store.cells import CellFile, Digest, write_cell
+from crucibench.store.layout import Layout
 from crucibench.store.lock import exclusive
 from crucibench.store.manifest import differences, read_manifest, write_manifest
 from crucibench.store.run import Run
 from crucibench.store.tables import rows_to_table, write_table
-from crucibench.util.atomic import remove_leftovers, write_json
+from crucibench.util import doors
+from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.libraries import package_version
 
 
-def rescored(run: Run) -> tuple[dict[str, CellFile], pa.Table, Plan, Resolved]:
-    """Computes cell files and metric rows from the records; writes tables, nothing else.
+def rescored(
+    run: Run, *, judge: bool = False
+) -> tuple[dict[str, CellFile], pa.Table, Plan, Resolved]:  # fmt: skip
+    """Computes cell files and metric rows from the records; writes tables.
+
+    Args:
+        run: a finished one.
+        judge: whether records that are judgements (`Derived.judges`) are made and written again.
 
     Raises:
         InputError: if a suite of the run is not installed, or the run is read from a pack.
@@ -40,29 +51,45 @@ def rescored(run: Run) -> tuple[dict[str, CellFile], pa.Table, Plan, Resolved]:
     scorer = Scorer(run, scoring_options(resolved))
     files = dict(run.cells)
     rows: list[dict[str, Any]] = []
+    seed = resolved.spec.defaults.seed
+    identities = PlannedFiles(plan, seed, run.environment, lambda *role: "", {})
     for cell in plan:
         if cell.id not in files:
             continue  # a scenario that this version has and the run's version had not
-        file, found = finish(cell, _current(cell, files[cell.id], run, resolved), files, scorer)
+        file = _current(cell, files[cell.id], run, resolved)
+        scenario = cell.scenario
+        anew = judge and isinstance(scenario, Derived) and scenario.judges
+        if anew and file.status is Status.OK:
+            file = file.model_copy(update={"identity": Digest.of(identities.identity(cell))})
+        file, found = (conclude if anew else finish)(cell, file, files, scorer)
         files[cell.id] = file
         rows += found
     return files, rows_to_table(rows), plan, resolved
 
 
-def rescore(run: Run) -> Run:
-    """Scores a run again and writes what changed: cells, metric rows, manifest.
+def rescore(run: Run, settings: Mapping[str, Any] | None = None) -> Run:
+    """Scores a run again and writes what changed: cells, judgements, metric rows, manifest.
+
+    Args:
+        run: a finished one.
+        settings: ``SUITE.KEY`` to value, of how records are judged: then the run stays as it is,
+            and the one beside it is made that these settings would give.
 
     Raises:
-        InputError: if another process writes the run.
+        InputError: if another process writes the run, or settings change what is asked.
         UnreadableError: if the run is not finished or not as its manifest says: scoring writes the
             manifest anew, and must not make a changed record look sound.
     """
     if not run.finished:
         read_manifest(run.layout)  # says so
-    with exclusive(run.layout.root):
+    if settings:
         _check_unchanged(run)
+        run = _beside(run, settings)
+    with exclusive(run.layout.root):
+        if not settings:
+            _check_unchanged(run)
         remove_leftovers(run.layout.root)
-        files, table, plan, resolved = rescored(run)
+        files, table, plan, resolved = rescored(run, judge=True)
         for cell, file in files.items():
             if file != run.cells[cell]:
                 write_cell(run.layout.cell_file(cell), file)
@@ -70,6 +97,32 @@ def rescore(run: Run) -> Run:
         write_table(run.layout.metrics, table)
         write_manifest(run.layout, package_version("crucibench"))
     return Run(run.root)
+
+
+def _beside(run: Run, settings: Mapping[str, Any]) -> Run:
+    """Returns a copy of a run under the id and with the spec that other settings give it."""
+    resolved = offline(overridden(run.spec, {}, settings))
+    plan = make_plan(resolved, run.models, run.cards)
+    for cell in plan:
+        file = run.cells.get(cell.id)
+        now = planned_file(cell, status=Status.OK)
+        same = file is not None and all(
+            getattr(file, name) == getattr(now, name)
+            for name in ("parameters", "points", "version", "role", "limit")
+        )
+        if file is None or not (same or isinstance(cell.scenario, Derived)):
+            raise InputError(
+                f"--set {', '.join(settings)}: {cell.scenario.address} would ask something else: "
+                "run asks, and --reuse-answers takes what was asked before"
+            )
+    root = run.root.parent / resolved.run_id
+    if root.exists():
+        raise InputError(f"--set {', '.join(settings)}: that run is there already: {root.name}")
+    temporary = root.with_name(f".{root.name}")
+    shutil.copytree(run.root, temporary)
+    write_text(Layout(temporary).spec, resolved.document(temporary))
+    doors.rename(temporary, root)
+    return Run(root)
 
 
 def _check_unchanged(run: Run) -> None:

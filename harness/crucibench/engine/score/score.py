@@ -9,8 +9,9 @@ from typing import Any
 from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import CellEvidence, Evidence, ScoringOptions
 from crucibench.contracts.metric import MetricInfo
-from crucibench.contracts.records import Records
+from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.rows import Row
+from crucibench.contracts.scenario import Derived
 from crucibench.contracts.verdict import Finding, Status, Verdict, verdict_of
 from crucibench.engine.plan.cell_files import comparison_key
 from crucibench.engine.plan.plan import PlannedCell
@@ -22,7 +23,7 @@ from crucibench.passes.scenario import SUITE as PASS
 from crucibench.store.cells import CellFile, FindingFile
 from crucibench.store.run import Run
 from crucibench.store.stored_records import RecentRecords
-from crucibench.store.tables import write_frame
+from crucibench.store.tables import write_frame, write_table
 from crucibench.util.errors import InputError
 from crucibench.util.memory import keep_freed_memory
 
@@ -154,6 +155,48 @@ def finish(
         return scorer.score(cell, {**needed, cell.id: file})
     except Exception as error:
         return failed_file(file, failed(error)), []
+
+
+def derived(
+    cell: PlannedCell, scenario: Derived, files: Mapping[str, CellFile], scorer: Scorer
+) -> CellFile:
+    """Derives a cell's records from those of the cells it needs, and writes them.
+
+    Args:
+        cell: the cell.
+        scenario: its scenario.
+        files: by cell id, the files of the cell and of all that it needs.
+        scorer: of the run.
+
+    Returns:
+        The cell's file; a failed one where the scenario raised.
+    """
+    try:
+        columns = scenario.derive(scorer.evidence(cell, files))
+        if columns is not None:
+            write_table(scorer.run.layout.shard(cell.id, 0, 0), to_table(columns))
+    except Exception as error:
+        return failed_file(files[cell.id], failed(error))
+    return files[cell.id]
+
+
+def conclude(
+    cell: PlannedCell, file: CellFile, files: Mapping[str, CellFile], scorer: Scorer
+) -> tuple[CellFile, list[dict[str, Any]]]:
+    """Derives the records of a cell, where they are derived, and scores it.
+
+    Args:
+        cell: the cell.
+        file: its file.
+        files: by cell id, the files of all that it needs.
+        scorer: of the run.
+
+    Returns:
+        The cell's file, and its metric rows.
+    """
+    if file.status is Status.OK and isinstance(cell.scenario, Derived):
+        file = derived(cell, cell.scenario, {**files, cell.id: file}, scorer)
+    return finish(cell, file, files, scorer)
 
 
 def _declared(cell: PlannedCell, row: Row) -> MetricInfo:

@@ -29,6 +29,7 @@ class Setup:
         device: where models run, unless the spec says otherwise for one.
         threads: of numerical libraries.
         memory: bytes that a worker may use, or None.
+        reuse: an earlier run whose answers of language models are used again, or None.
         makes: data sets that the user's own code makes: it runs in a process of its own, and what
             it made is shared (`MadeData`).
     """
@@ -40,6 +41,7 @@ class Setup:
     device: str
     threads: int
     memory: int | None = None
+    reuse: Path | None = None
     makes: tuple[str, ...] = ()
 
 

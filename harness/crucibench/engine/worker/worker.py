@@ -6,7 +6,7 @@ The same in the process of the engine, in a process of its own, and on a node of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from typing import assert_never
@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.asking import Asked, Reply
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.examples import EXAMPLES, share_shown
@@ -63,7 +64,9 @@ from crucibench.engine.worker.timed import OpenTimedCell, crowded, machine_lease
 from crucibench.passes.probes import answers, probe_samples
 from crucibench.passes.repeats import SAME_MODEL, SAMPLES, repeated, still_the_same
 from crucibench.passes.scenario import best_answer
+from crucibench.store.answers import AnswerLog, answers_of
 from crucibench.store.layout import ARTIFACTS, Layout
+from crucibench.store.run import Run
 from crucibench.store.tables import read_table, write_table
 from crucibench.util.devices import set_threads
 from crucibench.util.draws import Draws
@@ -100,6 +103,7 @@ class Worker:
         self._models = Models(setup.resolved, setup.device, setup.cards)
         self._roles: dict[tuple[str, str, int | None], SelectedRole] = {}
         self._chosen: tuple[tuple[str, int], selection.Chosen] | None = None
+        self._reused: dict[tuple[str, str], Mapping[int, Reply]] = {}
         self._made: dict[str, Mapping[str, RawData]] = {}
         self._timed: dict[str, OpenTimedCell] = {}
         self._lease: ExitStack | None = None
@@ -133,7 +137,9 @@ class Worker:
             case ProbeTask():
                 yield from self._probe(task)
             case ShardTask():
-                yield from self._shard(task)
+                log = self._layout.answers(task.cell.id, task.stage, task.shard)
+                with closing(AnswerLog(log, self._reused_answers(task.cell))) as answers:
+                    yield from self._shard(task, answers)
             case DataTask():
                 yield self._make_data(task)
             case AsideTask():
@@ -285,14 +291,12 @@ class Worker:
         write_table(path, table)
         return {path.name: file_digest(path)}
 
-    def _shard(self, task: ShardTask) -> Iterator[Message]:
+    def _shard(self, task: ShardTask, answers: AnswerLog) -> Iterator[Message]:
         cell = task.cell
         adapter, role = self._adapter(cell), self._role(cell)
-        context = self._context(cell, adapter, task.at_most)
+        context = replace(self._context(cell, adapter, task.at_most), answers=answers)
         chosen = self._selection(cell, task.stage, len(role))
         meter = Meter(adapter, self._setup.device)
-        if cell.model.fingerprint is None:
-            self._check_same_model(cell, context)
         start = task.shard * cell.shard_size
         rows = chosen.rows[start : start + cell.shard_size]
         stage = cell.mapped.stages[task.stage]
@@ -319,6 +323,9 @@ class Worker:
                     continue
                 free_memory()
                 yield Reduced(cell.id, size)
+        if cell.model.fingerprint is None:
+            # After all that is asked: whatever the model was changed during, it shows.
+            self._check_same_model(cell, context)
         paths = {}
         for name, parts in kept.items():
             path = self._layout.artifact(cell.id, name, task.stage, task.shard)
@@ -329,6 +336,14 @@ class Worker:
         write_table(path, _joined(cell, tables))
         files = {name: file_digest(path) for name, path in paths.items()}
         yield Done(files=files, cost=meter.read())
+
+    def _reused_answers(self, cell: PlannedCell) -> Mapping[int, Reply]:
+        if self._setup.reuse is None or not isinstance(cell.scenario, Asked):
+            return {}
+        key = (cell.model.name, cell.data.name)
+        if key not in self._reused:
+            self._reused[key] = answers_of(Run(self._setup.reuse), cell.model)
+        return self._reused[key]
 
     def _selection(self, cell: PlannedCell, stage: int, count: int) -> selection.Chosen:
         key = (cell.id, stage)

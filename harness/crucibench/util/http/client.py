@@ -1,9 +1,10 @@
 """Asks one server: again where that is safe, within limits, and shows no secret.
 
 Asking a model is a read: the same request sent twice does no harm but load. So a request is sent
-again where the server can't have answered it: the connection was refused or broke before the answer
-was there, or the server answered that it did not process it (429, 503). It is not sent again after
-a timeout, since a server that is too slow is not helped by more, nor after any other answer.
+again where the server has not answered it: the connection was refused or broke before the answer
+was there, or the answer was that it is busy or failed (429, 500, 502, 503, 504). It is not sent
+again after a timeout, since a server that is too slow is not helped by more, nor after any other
+answer.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _ATTEMPTS = 5
 _FIRST_WAIT = 0.5
 _LONGEST_BACKOFF = 8.0
 _LONGEST_WAIT = 60.0
-_AGAIN = frozenset({429, 503})
+_AGAIN = frozenset({429, 500, 502, 503, 504})
 _MOVED = {"GET": {301, 302, 303, 307, 308}, "HEAD": {301, 302, 303, 307, 308}, "POST": {307, 308}}
 _MOST_REDIRECTS = 5
 _MOST_BYTES = 1 << 30
