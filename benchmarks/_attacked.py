@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -85,7 +86,12 @@ class Live(Adapter):
 
 
 def ours(
-    scenario: AutoAttack, model: nn.Module, x: torch.Tensor, y: np.ndarray, seed: int = 0
+    scenario: AutoAttack,
+    model: nn.Module,
+    x: torch.Tensor,
+    y: np.ndarray,
+    seed: int = 0,
+    without: Collection[str] = (),
 ) -> tuple[np.ndarray, dict[str, Records]]:
     """Runs all stages; returns how many radii each sample withstands, 0 where it is wrong.
 
@@ -102,6 +108,8 @@ def ours(
     earlier: dict[str, Records] = {}
     context = MapContext(adapter, Draws(seed, scenario.stream))
     for stage in scenario.stages:
+        if stage in without:
+            continue
         view = StageView(samples, {"clean": clean}, earlier)  # type: ignore[dict-item]
         chosen = scenario.select(stage, lambda view=view: view)  # type: ignore[misc]
         rows = np.flatnonzero(chosen.keep)

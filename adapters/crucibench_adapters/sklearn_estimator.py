@@ -13,6 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -35,6 +36,7 @@ from crucibench.util.user_errors import one_line, user_traceback
 from crucibench_adapters._classes import ClassMap, plain_name
 from crucibench_adapters._outputs import capabilities_of
 from crucibench_adapters._preprocessing import described_preprocessing, made_up, stored_form
+from crucibench_adapters.boosters import is_booster, read_booster
 
 _OPTIONS = ("trust", "scale")
 _PICKLES = (".pkl", ".pickle", ".joblib")
@@ -578,6 +580,12 @@ def read_formula(estimator: Any, unit: float) -> Forest | Linear:
         weight = np.asarray(estimator.coef_, dtype=np.float64) / unit
         bias = np.broadcast_to(np.asarray(estimator.intercept_, dtype=np.float64), len(weight))
         return Linear(weight=_both(weight, axis=0), bias=_both(bias, axis=0))
+    if is_booster(estimator):
+        held, start = read_booster(estimator)
+        adds = [(one, _at(gives, at % len(start), len(start)))
+                for at, (one, gives) in enumerate(held)]  # fmt: skip
+        rounding = _FLOAT32 * len(adds)
+        return replace(_forest(adds, _both(start, axis=0), unit, width), rounding=rounding)
     if is_tree(estimator):
         return _forest([(estimator.tree_, _shares(estimator.tree_))], None, unit, width)
     if isinstance(estimator, RandomForestClassifier | ExtraTreesClassifier):
@@ -602,6 +610,10 @@ def read_formula(estimator: Any, unit: float) -> Forest | Linear:
         ]
         return _forest(adds, _both(start, axis=0), unit, width)
     raise InputError(f"{type(estimator).__name__} is no kind of trees or linear model known here")
+
+
+_FLOAT32 = 2.0**-22
+"""Relative: what adding up in float32, and making probabilities of it, may lose a tree."""
 
 
 class _Nodes:

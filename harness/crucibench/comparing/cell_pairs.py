@@ -24,7 +24,7 @@ from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.lists import Column, Lists, differing_rows
 from crucibench.contracts.rows import Address
 from crucibench.contracts.scenario import Timed
-from crucibench.contracts.statistic import Form, Number
+from crucibench.contracts.statistic import Form, Number, at_common_effort
 from crucibench.contracts.verdict import Status
 from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.plan import PlannedCell, make_plan
@@ -293,9 +293,21 @@ class CellPair:
         lower = {metric.id for metric in new.scenario.metrics if metric.direction == "lower"}
         for keys in together.values():
             own, other = forms_old[keys[0]].samples, forms_new[keys[0]].samples
-            forms = {key: (forms_old[key].form, forms_new[key].form) for key in keys}
+            forms = {key: self._pair(forms_old[key], forms_new[key]) for key in keys}
             found |= self._of_samples(own or samples, other or others, forms, lower)
         return {key: found[key] for key in common}
+
+    def _pair(self, old: Number, new: Number) -> tuple[Form, Form]:
+        if old.effort != new.effort and new.common is not None:
+            what, whose = (old.effort, self.was) if old.effort else (new.effort, self.now)
+            note = (
+                f"{whose.suite}/{whose.scenario}: compared without the {what} of {whose.model}, "
+                "which the other had none of"
+            )
+            if note not in self.notes:
+                self.notes.append(note)
+        first, second = at_common_effort([old, new])
+        return first, second
 
     def _of_samples(
         self,

@@ -12,7 +12,7 @@ from crucibench.comparing.pairing import pair
 from crucibench.comparing.standing import LinedUp
 from crucibench.contracts.data import Samples
 from crucibench.contracts.scenario import Timed
-from crucibench.contracts.statistic import Form, Number
+from crucibench.contracts.statistic import Form, Number, at_common_effort
 from crucibench.metrics.forms import Aligner
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, NotComparableError
@@ -40,7 +40,8 @@ class LineUp:
         read = [self._number(run, cell, key) for run, cell in cells]
         first = read[0][0]
         forms: list[Form] = []
-        for samples, form in read:
+        told = at_common_effort([number for _, number in read])
+        for (samples, _), form in zip(read, told, strict=True):
             try:
                 paired = pair(first.ids, samples.ids)
             except NotComparableError as error:
@@ -62,11 +63,11 @@ class LineUp:
             return str(error) if error.field == "scenario.version" else ""
         return ""
 
-    def _number(self, run: Run, cell: str, key: Key) -> tuple[Samples, Form]:
+    def _number(self, run: Run, cell: str, key: Key) -> tuple[Samples, Number]:
         own, found = self._cell(run, cell)
         if key not in found:
             raise RefusedError(NO_FORM)
-        return found[key].samples or own, found[key].form
+        return found[key].samples or own, found[key]
 
     def _cell(self, run: Run, cell: str) -> _Read:
         place = str(run.root), cell

@@ -25,7 +25,7 @@ from crucibench.util.registry import Catalogue
 if TYPE_CHECKING:
     from crucibench.util.draws import Draws
 
-Norm = Literal["linf", "l2", "words"]
+Norm = Literal["linf", "l2", "l1", "words"]
 """How the size of a change is measured; ``words`` is the share of a text's words."""
 
 Access = Literal["white-box", "score", "decision"]

@@ -7,7 +7,7 @@ difference of two models (`crucibench.comparing`), and the joint replicates behi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, final
@@ -404,6 +404,9 @@ class Number:
         note: what the interval's method says beyond, e.g. "it is gaussian_noise".
         exact: why no sampling moves the value; then it has no interval.
         units: what it is drawn over; None for the samples of the evidence.
+        effort: what was spent on it that not every model gets, in words; "" for nothing.
+        common: returns its form at the effort that every model gets: by that it is compared with a
+            number of another effort. None where they don't differ.
     """
 
     metric: str
@@ -415,6 +418,8 @@ class Number:
     note: str = ""
     exact: str = ""
     units: Units | None = None
+    effort: str = ""
+    common: Callable[[], Form] | None = None
 
     @property
     def samples(self) -> Samples | None:
@@ -431,3 +436,14 @@ class Number:
         if self.make is None:
             raise ValueError(f"{self.metric}: expected a form, got none: {self.undefined}")
         return self.make()
+
+    @cached_property
+    def common_form(self) -> Form:
+        """The same at the effort that every model gets."""
+        return self.form if self.common is None else self.common()
+
+
+def at_common_effort(numbers: Sequence[Number]) -> list[Form]:
+    """Returns how one number of several models is made, at one effort where theirs differ."""
+    same = len({number.effort for number in numbers}) == 1
+    return [number.form if same else number.common_form for number in numbers]

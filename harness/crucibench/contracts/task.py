@@ -392,6 +392,8 @@ class Decision:
         threshold: the decision is positive where its probability is at least this.
         thresholds: likewise of each of several labels, in the order of the classes; empty where
             `threshold` is that of all.
+        unsure: the index of a class that stands for no answer; -1 where none does.
+        least: the probability of the best class below which there is no answer; 0 for none.
         chosen_on: the role whose pass `thresholds` are chosen on (`TaskKind.decided`); "" where
             they are declared.
     """
@@ -399,4 +401,6 @@ class Decision:
     positive: int = 1
     threshold: float = 0.5
     thresholds: tuple[float, ...] = ()
+    unsure: int = -1
+    least: float = 0.0
     chosen_on: str = ""

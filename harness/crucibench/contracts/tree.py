@@ -41,11 +41,13 @@ class Forest:
         trees: over the same columns; `Tree.label` is the node itself.
         scores: what each node of each tree adds to the scores of the data's classes, (nodes, K).
         base: what they start from, (K,).
+        rounding: what adding the scores up may lose, relative to 1 and their largest sizes.
     """
 
     trees: tuple[Tree, ...]
     scores: tuple[NDArray[np.float64], ...]
     base: NDArray[np.float64]
+    rounding: float = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,6 +124,9 @@ class ModelSpec(_Part):
     input: InputSettings | None = None
     device: str = "auto"
     decision: DecisionSettings | None = None
+    abstains: Annotated[Number, Field(gt=0, lt=1)] | ClassName | None = None
+    """When it gives no answer: a class that stands for that, or the probability of its best class
+    below which it gives none. Attacks on images go by it."""
     classes: list[ClassName] | dict[ClassName, ClassName] | None = None
     """The model's class names in the order of its scores, or its names to the data's."""
     card: dict[str, Any] = Field(default_factory=dict)

@@ -32,6 +32,7 @@ from crucibench.contracts.scenario import (
     Work,
 )
 from crucibench.contracts.statistic import Number
+from crucibench_suites.adversarial.abstaining import Abstention
 from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
 from crucibench_suites.adversarial.protocol import LABEL_ONLY, SELF_TEST
 from crucibench_suites.adversarial.saved import (
@@ -286,7 +287,9 @@ def self_tested(names: Sequence[str], norm: Norm) -> list[SelfTestResult]:
     return [known_answers().get(attack.space).self_test(attack, norm) for attack in found]
 
 
-def right_as_they_are(seen: StageView) -> NDArray[np.bool_]:
+def right_as_they_are(seen: StageView, rule: Abstention | None = None) -> NDArray[np.bool_]:
     """Returns which samples the model gets right without an attack, (n,)."""
+    if rule is not None:
+        return rule.clean(seen.needs["clean"], seen.samples.ids, seen.samples.targets)[0]
     clean = seen.needs["clean"].records.aligned(seen.samples.ids)
     return np.asarray(clean.array("prediction") == seen.samples.targets)

@@ -95,7 +95,7 @@ class AdversarialConfig(TextConfig):
         BeforeValidator(listed),
         Field(min_length=1, strict=False, json_schema_extra={"examples": ["linf", ["linf", "l2"]]}),
     ] = ("linf",)
-    """``linf``, ``l2``, or a list of both."""
+    """``linf``, ``l2``, ``l1``, or a list of them."""
 
     constraints: Constraints | None = None
     """What may be changed in a row of a table: tables are attacked only where it is declared."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crucibench.contracts.metric import MetricInfo
-from crucibench_suites.adversarial.protocol import PROTOCOLS
+from crucibench_suites.adversarial.protocol import BALLS, PROTOCOLS
 
 _UPPER = "It is an upper bound: a stronger attack may find more."
 
@@ -39,6 +39,34 @@ CERTIFIED = MetricInfo(
     upper=1.0,
 )
 
+SAFE = MetricInfo(
+    id="without-confident-error",
+    name="without a confident error",
+    direction="higher",
+    definition="The share of samples on which the model is right or abstains as they are, and that "
+    f"no attack within eps made it name another class without abstaining on. {_UPPER}",
+    lower=0.0,
+    upper=1.0,
+)
+
+COVERAGE = MetricInfo(
+    id="coverage",
+    name="coverage",
+    direction="higher",
+    definition="The share of the attacked samples that the model gives an answer to, as they are.",
+    lower=0.0,
+    upper=1.0,
+)
+
+ANSWERED = MetricInfo(
+    id="accuracy-where-answered",
+    name="accuracy where answered",
+    direction="higher",
+    definition="The share of the samples that it answers that it answers rightly, as they are.",
+    lower=0.0,
+    upper=1.0,
+)
+
 LARGEST = MetricInfo(
     id="robust-accuracy-at-largest-eps",
     name="robust accuracy at the largest eps",
@@ -69,7 +97,7 @@ DISTANCES = {
         "attack that minimises distance ran.",
         lower=0.0,
     )
-    for norm in ("linf", "l2", "words")
+    for norm in (*BALLS, "words")
 }
 
 AFTER = {
@@ -102,7 +130,18 @@ COSTS = {
     )
 }
 
-METRICS = (ROBUST, LARGEST, AREA, CLEAN, *DISTANCES.values(), *AFTER.values(), *COSTS.values())
+METRICS = (
+    ROBUST,
+    LARGEST,
+    AREA,
+    CLEAN,
+    SAFE,
+    COVERAGE,
+    ANSWERED,
+    *DISTANCES.values(),
+    *AFTER.values(),
+    *COSTS.values(),
+)
 
 
 MEDIAN_QUERIES = MetricInfo(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from crucibench.contracts.attack import Attack, Ball, GradientAttack, ScoreAttack
+from crucibench.contracts.attack import Attack, Ball, GradientAttack, Norm, ScoreAttack
 
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.attacks.model import Found
@@ -20,6 +20,8 @@ SELF_TEST = "self-test"
 LABEL_ONLY = "label-only"
 """The alias of an attack on labels that one on scores is held against."""
 
+BALLS: tuple[Norm, ...] = ("linf", "l2", "l1")
+
 # What computes is imported where it is needed: listing suites must stay cheap.
 
 
@@ -27,6 +29,7 @@ class ApgdCE(GradientAttack):
     """APGD on cross-entropy."""
 
     name = "apgd-ce"
+    norms = BALLS
 
     def run(self, given: Ball) -> Found:
         """Returns what the ascent found."""
@@ -46,6 +49,7 @@ class ApgdDLR(GradientAttack):
     """APGD on the difference of logits ratio."""
 
     name = "apgd-dlr"
+    norms = BALLS
 
     def run(self, given: Ball) -> Found:
         """Returns what the ascent found."""
@@ -63,6 +67,7 @@ class ApgdTargeted(GradientAttack):
     """APGD on the targeted difference of logits ratio, towards several classes."""
 
     name = "apgd-t"
+    norms = BALLS
 
     def run(self, given: Ball) -> Found:
         """Returns what the ascents found."""
@@ -70,8 +75,7 @@ class ApgdTargeted(GradientAttack):
 
         budget = given.budget
         return apgd_targeted(
-            given.oracle, given.points, steps=budget.steps, targets=budget.targets,
-            restarts=budget.restarts, eot=budget.eot,
+            given.oracle, given.points, steps=budget.steps, targets=budget.targets, eot=budget.eot
         )  # fmt: skip
 
 
@@ -79,6 +83,7 @@ class FabTargeted(GradientAttack):
     """FAB-T, which looks for the nearest example."""
 
     name = "fab-t"
+    norms = BALLS
     nearest = True
 
     def run(self, given: Ball) -> Found:
@@ -93,6 +98,7 @@ class Square(ScoreAttack):
     """Square, a random search on the margin."""
 
     name = "square"
+    norms = BALLS
 
     def run(self, given: Ball) -> Found:
         """Returns what the search found."""
@@ -105,6 +111,7 @@ class Momentum(GradientAttack):
     """Momentum iterative FGSM, whose examples transfer."""
 
     name = "momentum"
+    norms = BALLS
 
     def run(self, given: Ball) -> Found:
         """Returns where the last step leads."""
@@ -117,6 +124,7 @@ class SecondOpinion(GradientAttack):
     """Ascents by stand-ins for a model's gradients, and by differences of its answers."""
 
     name = "second-opinion"
+    norms = BALLS
 
     def run(self, given: Ball) -> Found:
         """Returns what the ascents found."""
@@ -132,6 +140,13 @@ class SecondOpinion(GradientAttack):
 def comes_late(attack: Attack) -> bool:
     """Whether the others are asked again at smaller radii than it broke a sample at."""
     return attack.nearest or attack.access != "white-box"
+
+
+L1_RESTARTS = 5
+"""Of APGD-CE in L1, as in AutoAttack."""
+
+L1_STEPS = 60
+"""The least in L1, where steps change few pixels, and six in ten lie outside of the ball."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +173,12 @@ class Protocol:
     close_restarts: int = 0
     source: str = "Croce and Hein 2020, AutoAttack"
 
-    def budget(self) -> dict[str, Any]:
-        """Returns what a threat model says of it."""
+    def budget(self, norm: Norm = "linf") -> dict[str, Any]:
+        """Returns what a threat model in a norm says of it."""
+        own = {"steps": max(self.steps, L1_STEPS), "restarts": L1_RESTARTS} if norm == "l1" else {}
         return {
             "steps": self.steps, "targets": self.targets, "queries": self.queries, "eot": self.eot,
-            "close_restarts": self.close_restarts,
+            "close_restarts": self.close_restarts, "restarts": 1, **own,
         }  # fmt: skip
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from crucibench.contracts.attack import SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.records import Columns
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import (
     MapContext,
     Selection,
     StageView,
     Work,
 )
+from crucibench.contracts.statistic import Number
+from crucibench_suites.adversarial.abstaining import Abstention, abstention_numbers
 from crucibench_suites.adversarial.attacked import Attacked, right_as_they_are, self_tested
+from crucibench_suites.adversarial.metrics import ROBUST, SAFE
 from crucibench_suites.adversarial.probing.choosing import PROBE
 from crucibench_suites.adversarial.protocol import (
     AGAIN,
@@ -31,6 +38,9 @@ from crucibench_suites.adversarial.protocol import (
 )
 from crucibench_suites.adversarial.threat import ThreatModel
 
+if TYPE_CHECKING:
+    from crucibench_suites.adversarial.scoring import Series
+
 # What computes is imported where it is needed: listing suites must stay cheap.
 
 
@@ -39,6 +49,7 @@ class AutoAttack(Attacked):
     """A protocol under a threat model; subclasses name the protocol."""
 
     precision: Precision = "fp32"
+    abstention: Abstention | None = None
 
     version: ClassVar[int] = 3
     protocol: ClassVar[Protocol]
@@ -60,14 +71,19 @@ class AutoAttack(Attacked):
         threat: ThreatModel,
         limit: int | None = None,
         precision: Precision = "fp32",
+        abstention: Abstention | None = None,
     ) -> AutoAttack:
-        """Returns the scenario of one threat model."""
+        """Returns the scenario of one threat model, and of what a model declares of abstention."""
+        name = "confident-errors" if abstention and abstention.safe else cls.protocol.name
+        declared = {"abstention": asdict(abstention)} if abstention else {}
         return cls(
             suite=suite,
-            name=f"{cls.protocol.name}-{threat.norm}",
+            name=f"{name}-{threat.norm}",
             threat=threat,
             precision=precision,
+            abstention=abstention,
             parameters={
+                **declared,
                 "protocol": cls.protocol.name,
                 "attacks": list(cls.protocol.attacks),
                 "precision": precision,
@@ -80,7 +96,7 @@ class AutoAttack(Attacked):
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
         """Chooses the samples that are right, and that some radius has not been broken for."""
         seen = view()
-        right = right_as_they_are(seen)
+        right = right_as_they_are(seen, self.abstention)
         level = np.full(len(right), len(self.threat.eps), dtype=np.int64)
         late = np.zeros(len(right), dtype=np.bool_)
         where = {identity: row for row, identity in enumerate(seen.samples.ids)}
@@ -107,6 +123,33 @@ class AutoAttack(Attacked):
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
+        attack = partial(self._attack, stage)
+        if self.abstention is not None and len(work.batch):
+            from crucibench_suites.adversarial.folding import by_class
+
+            return by_class(attack, self.abstention, work, context)
+        return attack(work, context)
+
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns accuracy as it is and under attack, and distances; of abstention its own."""
+        found = super().numbers(evidence)
+        if self.abstention is None or not found:
+            return found
+        if self.abstention.safe:
+            return [replace(one, metric=SAFE.id) for one in found if one.metric == ROBUST.id]
+        return [*found, *abstention_numbers(self.abstention, evidence)]
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns robust accuracy by eps, and what each attack broke."""
+        safe = self.abstention is not None and self.abstention.safe
+        return {} if safe else super().tables(evidence, rows)
+
+    @property
+    def series(self) -> Series:
+        """The attacks, under the threat model."""
+        return replace(super().series, abstention=self.abstention)
+
+    def _attack(self, stage: str, work: Work, context: MapContext) -> Columns:
         from crucibench_suites.adversarial.confirm import Ledger
         from crucibench_suites.adversarial.search import RadiusSearch
 

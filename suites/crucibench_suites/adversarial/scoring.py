@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Interval, Number, OfRows, RowMetric, Share
 from crucibench.stats import share_interval, weighted_mean
+from crucibench_suites.adversarial.abstaining import Abstention
 from crucibench_suites.adversarial.metrics import (
     AFTER,
     AREA,
@@ -29,6 +30,7 @@ from crucibench_suites.adversarial.metrics import (
     SUCCESS_AT_BUDGET,
     SUCCESS_AT_TENTH,
 )
+from crucibench_suites.adversarial.protocol import SECOND
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 Floats = NDArray[np.float64]
@@ -46,15 +48,20 @@ def attack_numbers(series: Series, evidence: Evidence) -> list[Number]:
     numbers = [_share(CLEAN.id, outcomes.right)]
     for at, eps in enumerate(grid):
         point = point_of(eps)
-        numbers.append(_share(ROBUST.id, outcomes.robust(at), point))
+        numbers.append(_effortful(ROBUST.id, outcomes, at, point))
         numbers += [
             _share(AFTER[stage].id, outcomes.robust(at, stage), point)
             for stage in series.stages
             if stage in AFTER
         ]
-    numbers.append(_share(LARGEST.id, outcomes.robust(len(grid) - 1)))
+    numbers.append(_effortful(LARGEST.id, outcomes, len(grid) - 1))
     numbers.append(
-        Number(metric=AREA.id, make=lambda: RowMetric(weighted_mean(areas(grid, outcomes))))
+        Number(
+            metric=AREA.id,
+            make=lambda: RowMetric(weighted_mean(areas(grid, outcomes))),
+            effort=outcomes.effort,
+            common=lambda: RowMetric(weighted_mean(areas(grid, outcomes.plain()))),
+        )
         if grid[-1] > 0
         else Number(metric=AREA.id, undefined="the grid has no eps above 0")
     )
@@ -138,6 +145,14 @@ def areas(grid: tuple[float, ...], outcomes: AttackOutcomes) -> Floats:
 
 def _share(metric: str, hits: NDArray[np.bool_], point: str = "") -> Number:
     return Number(metric=metric, point=point, make=partial(Share, hits))
+
+
+def _effortful(metric: str, outcomes: AttackOutcomes, at: int, point: str = "") -> Number:
+    """Returns a share of samples that withstand a radius, which a second opinion may lower."""
+    plain = partial(Share, outcomes.plain().robust(at))
+    one = _share(metric, outcomes.robust(at), point)
+    note = f"after a {outcomes.effort}" if outcomes.effort else ""
+    return replace(one, effort=outcomes.effort, common=plain, note=note)
 
 
 def _curve_point(eps: float, row: Row) -> dict[str, object]:
@@ -238,6 +253,7 @@ class Series:
 
     threat: ThreatModel
     stages: tuple[str, ...]
+    abstention: Abstention | None = None
 
 
 @dataclass(frozen=True)
@@ -256,6 +272,7 @@ class AttackOutcomes:
         asked: by stage, the samples that it asked about, bool.
         spent: forwards, backwards and queries of each sample, by name.
         examples: examples that the plain model saw, and those that it got right after all.
+        common: the level without second opinions, which not every model has.
     """
 
     right: NDArray[np.bool_]
@@ -267,6 +284,17 @@ class AttackOutcomes:
     asked: dict[str, NDArray[np.bool_]]
     spent: dict[str, NDArray[np.int64]]
     examples: tuple[int, int]
+    common: NDArray[np.int64]
+
+    @property
+    def effort(self) -> str:
+        """What was spent that not every model gets."""
+        seconds = [one for stage, one in self.asked.items() if stage.endswith(SECOND)]
+        return SECOND.replace("-", " ") if any(one.any() for one in seconds) else ""
+
+    def plain(self) -> AttackOutcomes:
+        """Returns the same without second opinions."""
+        return replace(self, level=self.common)
 
     def robust(self, at: int, stage: str | None = None) -> NDArray[np.bool_]:
         """Whether each sample withstands the radius at index `at` (up to a stage)."""
@@ -283,8 +311,11 @@ def _read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
     samples = evidence.own.samples
     clean = evidence.needs["clean"].records.aligned(samples.ids).array("prediction")
     right = np.asarray(clean == samples.targets, dtype=np.bool_)
+    if series.abstention is not None:
+        right, _ = series.abstention.clean(evidence.needs["clean"], samples.ids, samples.targets)
     n, top = len(samples), len(series.threat.eps)
     level = np.where(right, top, 0).astype(np.int64)
+    common = level.copy()
     prediction = np.full(n, -1, dtype=np.int64)
     distance = np.where(right, np.inf, 0.0)
     spent = {name: np.zeros(n, dtype=np.int64) for name in ("forwards", "backwards", "queries")}
@@ -302,6 +333,8 @@ def _read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
             rows = part["row"].to_numpy()
             entered[rows] = True
             level[rows] = np.minimum(level[rows], part["level"].to_numpy())
+            if not stage.endswith(SECOND):
+                common[rows] = np.minimum(common[rows], part["level"].to_numpy())
             own = part[f"distance_{series.threat.norm}"].to_numpy()
             nearer = np.asarray(own < distance[rows])
             distance[rows[nearer]] = own[nearer]
@@ -313,7 +346,7 @@ def _read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
         after[stage], asked[stage] = level.copy(), entered
     return AttackOutcomes(
         right, clean.astype(np.int64), level, after, prediction, distance, asked, spent,
-        (seen, failed),
+        (seen, failed), common,
     )  # fmt: skip
 
 

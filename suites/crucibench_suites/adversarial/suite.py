@@ -13,6 +13,7 @@ from crucibench.contracts.suite import Preset, Section, Suite, SuiteConfig, Suit
 from crucibench.contracts.task import Modality, Task
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
+from crucibench_suites.adversarial.abstaining import Abstention
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack
 from crucibench_suites.adversarial.blackbox.scenario import scenarios as black_box
@@ -30,7 +31,7 @@ from crucibench_suites.adversarial.metrics import (
     TABLE_METRICS,
 )
 from crucibench_suites.adversarial.named import NamedAttack
-from crucibench_suites.adversarial.protocol import PROTOCOLS
+from crucibench_suites.adversarial.protocol import BALLS, PROTOCOLS
 from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
@@ -44,14 +45,18 @@ from crucibench_suites.adversarial.text.planning import NAMES as TEXT_NAMES
 from crucibench_suites.adversarial.text.planning import text_scenarios
 from crucibench_suites.adversarial.threat import ImageNorm, ThreatModel
 from crucibench_suites.adversarial.transfer import Transfer
-from crucibench_suites.adversarial.worst_case import WorstCase
+from crucibench_suites.adversarial.worst_case import AcrossNorms, WorstCase
 
 _BUNDLED: dict[str, dict[ImageNorm, tuple[float, ...]]] = {
     # 8 x 8 pixels of 17 grey levels: a change that people don't see is larger than of a photo.
-    "sklearn:digits": {"linf": (0.05, 0.1, 0.15, 0.2, 0.3), "l2": (0.25, 0.5, 0.75, 1.0, 1.5)},
+    "sklearn:digits": {
+        "linf": (0.05, 0.1, 0.15, 0.2, 0.3),
+        "l2": (0.25, 0.5, 0.75, 1.0, 1.5),
+        "l1": (0.5, 1.0, 1.5, 2.0, 3.0),
+    },
 }
-_SMALL: dict[ImageNorm, tuple[float, ...]] = {"linf": (8 / 255,), "l2": (0.5,)}
-_LARGE: dict[ImageNorm, tuple[float, ...]] = {"linf": (4 / 255,), "l2": (3.0,)}
+_SMALL: dict[ImageNorm, tuple[float, ...]] = {"linf": (8 / 255,), "l2": (0.5,), "l1": (12.0,)}
+_LARGE: dict[ImageNorm, tuple[float, ...]] = {"linf": (4 / 255,), "l2": (3.0,), "l1": (255.0,)}
 _LARGE_SIDE = 64
 
 _LIMITS: dict[Preset, int | None] = {"quick": 200, "standard": 1000, "full": None}
@@ -68,7 +73,7 @@ _NAMES = tuple(
         *(protocol.name for protocol in PROTOCOLS.values()),
         *(*get_args(BlackBoxAttack), "surrogate", *sorted(PLANNED), "worst-case"),
     )
-    for norm in ("linf", "l2")
+    for norm in BALLS
 )
 
 
@@ -214,10 +219,14 @@ def _of_images(
     key = config.protocol or _PRESETS[request.preset]
     registered = config.registered("image")
     unseen = [one.name for one in registered if one.access != "white-box"]
+    rules = [Abstention.of(request.model.decision, safe=safe) for safe in (False, True)]
+    if rules[0] is not None:
+        return _of_abstaining(suite, request, config, rules, limit=limit)
     found: list[Scenario] = []
+    parts: list[WorstCase] = []
     for norm in config.norm:
         eps = config.eps or _default_eps(request, norm)
-        threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
+        threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget(norm))
         cells: list[AutoAttack | OneAttack] = [
             SCENARIOS[key].of(suite, threat, limit, config.precision)
         ]
@@ -254,13 +263,37 @@ def _of_images(
         found += cells
         # What the model can't be asked is skipped, with its reason, and joined with nothing.
         able = [cell for cell in cells if cell.requires <= request.model.capabilities]
+        if able:
+            parts.append(WorstCase.of(suite, able))
         if len(able) > 1:
-            found.append(WorstCase.of(suite, able))
+            found.append(parts[-1])
         if config.floor and able:
             found.append(Floor.of(suite, able))
         others = [name for name in request.models if name != request.model.name]
         if config.save_adversarials and others:
             found.append(Transfer.of(suite, cells[0], others))
+    if len(parts) > 1:
+        found.append(AcrossNorms.of(suite, parts))
+    return found
+
+
+def _of_abstaining(
+    suite: str, request: SuiteRequest, config: AdversarialConfig,
+    rules: Sequence[Abstention | None], *, limit: int | None,
+) -> Sequence[Scenario]:  # fmt: skip
+    """Returns the protocol under both definitions of an abstention, by norm."""
+    beside = ("attacks", "blackbox", "surrogate", "supplied", "floor", "save_adversarials")
+    if asked := [name for name in beside if getattr(config, name)]:
+        raise InputError(
+            f"adversarial.{asked[0]}: {request.model.name} declares when it abstains, and only the "
+            "protocol goes by that"
+        )
+    key = config.protocol or _PRESETS[request.preset]
+    found = []
+    for norm in config.norm:
+        eps = config.eps or _default_eps(request, norm)
+        threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget(norm))
+        found += [SCENARIOS[key].of(suite, threat, limit, config.precision, rule) for rule in rules]
     return found
 
 
@@ -268,6 +301,8 @@ def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> 
     """Returns the scenarios of a table, with one that records what its columns hold."""
     assert config.constraints is not None
     config.constraints.check(request.data.features)
+    if "l1" in config.norm:
+        raise InputError("adversarial.norm: tables are attacked in linf and l2, not in l1")
     role = "train" if "train" in request.data.counts else "test"
     spread = columns_scenario(suite, role)
     found: list[Scenario] = [spread]

@@ -13,10 +13,13 @@ from crucibench.util.draws import Draws
 from crucibench.util.numbers import Number
 from crucibench.util.suggest import unknown
 
-ImageNorm = Literal["linf", "l2"]
+ImageNorm = Literal["linf", "l2", "l1"]
 
-COLUMN = {"linf": 0, "l2": 1}
+COLUMN = {"linf": 0, "l2": 1, "l1": 2}
 """Of the distances in a norm, where those in Linf, L2 and L1 stand side by side."""
+
+ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
+"""The p of each norm."""
 
 Sees = Literal["white-box", "score", "decision", "transfer"]
 """What an attacker sees: as attacks do, or another model alone."""
@@ -44,7 +47,7 @@ class ThreatModel(BaseModel):
         access: ``white-box`` sees gradients, ``score`` logits, ``decision`` labels, ``transfer``
             nothing but another model.
         steps: gradient steps in each run of an attack.
-        restarts: runs of each gradient attack; of a targeted one, with each target.
+        restarts: runs of each gradient attack without a target; a targeted one has one a target.
         targets: the likeliest other classes that targeted losses try in turn.
         queries: what an attack without gradients may ask about each sample (Square at each radius).
         eot: gradients averaged in each step, for models that are random.
@@ -117,7 +120,7 @@ class ThreatModel(BaseModel):
 
 
 def check_norm(norm: str) -> None:
-    """Raises ValueError unless the norm is Linf or L2, in which points can be moved."""
+    """Raises ValueError unless the norm is Linf, L2 or L1, in which points can be moved."""
     if norm not in COLUMN:
         raise ValueError(unknown("norm", norm, COLUMN))
 
@@ -126,8 +129,7 @@ def sizes(moves: Floats, norm: Norm) -> Floats:
     """Returns the norm of each of m moves, shape (m, d) or (m, leaves, d), along the last axis."""
     if not moves.shape[-1]:
         return np.zeros(moves.shape[:-1])
-    size = np.abs(moves).max(axis=-1) if norm == "linf" else np.linalg.norm(moves, axis=-1)
-    return np.asarray(size)
+    return np.asarray(np.linalg.norm(moves, ord=ORDERS[norm], axis=-1))
 
 
 def point_of(eps: float) -> str:

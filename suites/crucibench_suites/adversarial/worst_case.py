@@ -1,20 +1,27 @@
-"""The worst case of each sample over all attacks of a norm, supplied inputs among them."""
+"""The worst case of each sample over all attacks of a norm, and over norms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.evidence import Evidence, OutcomeView
+from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Derived, Need
+from crucibench.contracts.statistic import Number, Share
 from crucibench_suites.adversarial.attacked import OneAttack, UnderAttack
 from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer
+from crucibench_suites.adversarial.metrics import ROBUST
 from crucibench_suites.adversarial.scenario import AutoAttack
+from crucibench_suites.adversarial.threat import point_of
 
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.scoring import Series
@@ -74,7 +81,7 @@ class WorstCase(UnderAttack, Derived):
 
     def attacked(self, evidence: Evidence) -> Evidence:
         """Returns evidence in which the records of all attacks are the cell's own, made once."""
-        return evidence.once("attacked", lambda: self._joined(evidence))
+        return evidence.once(("attacked", self.name), lambda: self._joined(evidence))
 
     def _joined(self, evidence: Evidence) -> Evidence:
         tables = []
@@ -93,3 +100,80 @@ class WorstCase(UnderAttack, Derived):
         ]  # fmt: skip
         joined = pa.concat_tables([table.select(shared) for table in tables])
         return replace(evidence, own=replace(evidence.own, records=Records(joined)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcrossNorms(Derived):
+    """Joins norms: at its k-th point a sample withstands what each norm's k-th radius allows.
+
+    Attributes:
+        parts: of each norm its attacks.
+    """
+
+    parts: tuple[WorstCase, ...]
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (ROBUST,)
+    perturbs: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, suite: str, parts: Sequence[WorstCase]) -> AcrossNorms:
+        """Returns the scenario that joins `parts`, which share the samples."""
+        grids = zip(*(part.threat.eps for part in parts), strict=False)
+        return cls(
+            suite=suite,
+            name="worst-case-norms",
+            parts=tuple(parts),
+            parameters={part.threat.norm: dict(part.parameters) for part in parts},
+            points=tuple(
+                "+".join(
+                    f"{part.threat.norm}{point_of(eps).removeprefix('eps')}"
+                    for part, eps in zip(parts, radii, strict=True)
+                )
+                for radii in grids
+            ),
+            limit=parts[0].limit,
+            needs=tuple({need.alias: need for part in parts for need in part.needs}.values()),
+        )
+
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns the share of the samples that withstand every norm, at each point."""
+        if not len(evidence.own.samples):
+            return []
+        return [
+            Number(
+                metric=ROBUST.id,
+                point=point,
+                make=partial(Share, np.asarray(self._holds(evidence, at).all(axis=0))),
+            )
+            for at, point in enumerate(self.points)
+        ]
+
+    def outcomes(self, evidence: Evidence) -> OutcomeView:
+        """Returns one outcome per sample and point, as the first norm that breaks it says."""
+        from crucibench_suites.adversarial.scoring import read_outcomes
+
+        ids = evidence.own.samples.ids
+        found = [read_outcomes(part.series, part.attacked(evidence)) for part in self.parts]
+        taken = np.stack([one.prediction for one in found])
+        predicted, correct = [], []
+        for at in range(len(self.points)):
+            holds = self._holds(evidence, at)
+            first = taken[holds.argmin(0), np.arange(len(ids))]
+            stays = holds.all(0) | ~found[0].right
+            predicted.append(np.where(stays, found[0].clean, first))
+            correct.append(holds.all(0))
+        return OutcomeView(
+            ids=np.tile(ids, len(self.points)),
+            point=np.repeat(np.array(self.points, dtype=object), len(ids)),
+            prediction=np.concatenate(predicted),
+            score=np.full(len(ids) * len(self.points), np.nan),
+            correct=np.concatenate(correct).astype(np.float64),
+        )
+
+    def _holds(self, evidence: Evidence, at: int) -> NDArray[np.bool_]:
+        """Returns whether each sample withstands each norm, (norms, n)."""
+        from crucibench_suites.adversarial.scoring import read_outcomes
+
+        return np.stack(
+            [read_outcomes(part.series, part.attacked(evidence)).robust(at) for part in self.parts]
+        )

@@ -90,16 +90,23 @@ def _drive(
         geometry={},
         fingerprint=None,
     )
-    said = labels_of(adapter, Batch(tuple(ids), x))
-    columns = {"id": list(ids), "prediction": said.astype(np.int32)}
+    whole = Batch(tuple(ids), x)
+    columns: dict[str, Any] = {"id": list(ids)}
+    if Capability.SCORES in adapter.capabilities:
+        columns["scores"] = adapter.predict(whole, frozenset({"scores"})).scores
+        said = columns["scores"].argmax(1)
+    else:
+        said = labels_of(adapter, whole)
+    columns["prediction"] = said.astype(np.int32)
     clean = CellEvidence(
         cell="pass-test", model=info, role="test", records=Records(to_table(columns)),
         samples=samples,
     )  # fmt: skip
     context = MapContext(adapter, Draws(seed, scenario.stream))
-    whole = Work(Batch(tuple(ids), x), samples, {})
+    everything = Work(whole, samples, {})
     probes = {
-        name: Records(to_table(found)) for name, found in scenario.probe(whole, context).items()
+        name: Records(to_table(found))
+        for name, found in scenario.probe(everything, context).items()
     }
     earlier: dict[str, Records] = {}
     for stage in scenario.stages:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, linprog
 
 
 def distances(
@@ -27,10 +27,13 @@ def _to(w: np.ndarray, b: float, x: np.ndarray, norm: str, boxed: bool) -> float
     if gap <= 0:
         return 0.0
     if not boxed:
-        return float(gap / (np.abs(w).sum() if norm == "linf" else np.linalg.norm(w)))
+        return float(gap / np.linalg.norm(w, ord={"linf": 1, "l2": 2, "l1": np.inf}[norm]))
     room = np.where(w > 0, 1 - x, x)
     if np.abs(w) @ room <= gap:
         return float("inf")
+    if norm == "l1":  # how far each pixel goes up, and down
+        room = np.stack([np.zeros(2 * len(w)), np.r_[1 - x, x]], 1)
+        return float(linprog(np.ones(2 * len(w)), A_eq=[np.r_[w, -w]], b_eq=[gap], bounds=room).fun)
     speed = np.ones_like(w) if norm == "linf" else np.abs(w)
 
     def short(t: float) -> float:

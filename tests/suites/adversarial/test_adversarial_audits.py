@@ -14,10 +14,13 @@ import torch
 from torch import nn
 
 from crucibench.contracts.records import Records, to_table
+from crucibench.contracts.statistic import at_common_effort
 from crucibench.contracts.verdict import Severity, Verdict, verdict_of
+from crucibench_suites.adversarial import known_answers
 from crucibench_suites.adversarial.audits.probed import beyond
 from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, PROBE, SHARE, choose
 from crucibench_suites.adversarial.probing.collecting import computes_gradients
+from crucibench_suites.adversarial.protocol import SECOND
 from crucibench_suites.adversarial.scenario import Quick, Rand
 from crucibench_suites.adversarial.scoring import read_outcomes
 from crucibench_suites.adversarial.threat import ThreatModel
@@ -438,3 +441,20 @@ def test_few_samples_are_no_few_findings() -> None:
 def test_a_straight_through_estimator_is_what_it_says() -> None:
     x = torch.rand(3).requires_grad_()
     assert torch.equal(straight_through(x, x.round()).detach(), x.detach().round())
+
+
+def test_models_are_compared_at_the_effort_that_both_had() -> None:
+    """One lost two of its samples to a second opinion, which the other had no cause for."""
+    second, none = known_answers._series(SECOND, 2), known_answers._series("square", 0)
+    old, new = (
+        next(one for one in case.scenario.numbers(case.evidence) if one.metric == "robust-accuracy")
+        for case in (none, second)
+    )
+    assert (old.effort, new.effort) == ("", "second opinion")
+    assert value_of_form(new.form) == 38 / 40
+    assert [value_of_form(one) for one in at_common_effort([old, new])] == [1.0, 1.0]
+    assert [value_of_form(one) for one in at_common_effort([new, new])] == [38 / 40, 38 / 40]
+
+
+def value_of_form(form: Any) -> float:
+    return float(form.hits.mean())

@@ -42,6 +42,14 @@ from small_models import digits, train
 
 sys.path.pop()
 
+
+def _booster(package: str, kind: str, **options: Any) -> Callable[[int], Any]:
+    """Makes a booster of an optional package, which skips where it is not installed."""
+    return lambda seed: getattr(pytest.importorskip(package), kind)(
+        n_estimators=3, random_state=seed, n_jobs=1, **options
+    )
+
+
 KINDS: dict[str, Callable[[int], Any]] = {
     "tree": lambda seed: DecisionTreeClassifier(max_depth=3, random_state=seed),
     "forest": lambda seed: RandomForestClassifier(4, max_depth=3, random_state=seed),
@@ -51,6 +59,10 @@ KINDS: dict[str, Callable[[int], Any]] = {
     ),
     "histograms": lambda seed: HistGradientBoostingClassifier(
         max_iter=3, max_leaf_nodes=4, min_samples_leaf=5, random_state=seed
+    ),
+    "xgboost": _booster("xgboost", "XGBClassifier", max_depth=2),
+    "lightgbm": _booster(
+        "lightgbm", "LGBMClassifier", num_leaves=4, min_child_samples=5, verbose=-1
     ),
 }
 
@@ -74,7 +86,7 @@ def _cells(forest: Forest, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_forests_are_as_brute_force_says(kind: str, classes: int) -> None:
     settled = asked = 0
-    for seed in range(6):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         rows = rng.uniform(size=(80, 3)).astype(np.float32).astype(np.float64)
         y = (rows[:, 0] + rows[:, 1] * rows[:, 2] > 0.8).astype(int)
@@ -88,7 +100,7 @@ def test_forests_are_as_brute_force_says(kind: str, classes: int) -> None:
         for x, label in zip(rows[:10], own, strict=False):
             cells = _cells(forest, x)
             wrong = model.predict(cells) != label
-            for norm, eps in product(("linf", "l2"), (0.03, 0.1, 0.25)):
+            for norm, eps in product(("linf", "l2", "l1"), (0.03, 0.1, 0.25)):
                 near = sizes(cells - x, norm) <= eps  # type: ignore[arg-type]
                 found = verifier.ball(x, int(label), eps, norm)  # type: ignore[arg-type]
                 broken = bool((near & wrong).any())
@@ -96,7 +108,7 @@ def test_forests_are_as_brute_force_says(kind: str, classes: int) -> None:
                 assert not (found.broken and not broken)
                 asked, settled = asked + (not broken), settled + found.holds
     # Where classes tie, which one is named is a matter of rounding: that is no certificate.
-    assert settled >= 0.8 * asked
+    assert settled >= 0.95 * asked
 
 
 def _network(seed: int) -> tuple[nn.Module, torch.Tensor]:
@@ -133,7 +145,7 @@ def _network(seed: int) -> tuple[nn.Module, torch.Tensor]:
     return model, torch.rand(6, 1, 3, 3)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_floors_of_networks_are_never_above_an_attack(norm: Any) -> None:
     tight = asked = 0
     for seed in range(60):
@@ -151,7 +163,9 @@ def test_floors_of_networks_are_never_above_an_attack(norm: Any) -> None:
     assert tight > 0.75 * asked
 
 
-@pytest.mark.parametrize(("norm", "boxed"), [("linf", True), ("linf", False), ("l2", False)])
+@pytest.mark.parametrize(
+    ("norm", "boxed"), [("linf", True), ("linf", False), ("l2", False), ("l1", True)]
+)
 def test_linear_models_are_exact(linear: Any, norm: Any, boxed: bool) -> None:
     model, x, _ = linear(4, boxed=boxed)
     y = model(x).argmax(1).numpy()
@@ -219,3 +233,15 @@ def test_the_cell_is_below_the_attacks_or_null_with_the_reason(drive: Any, plain
                 assert row.value <= attacked["robust-accuracy", point].value
         if not reason:
             assert rows["certified-accuracy", "eps=0.02"].value > 0.5
+
+
+@pytest.mark.parametrize("wrong", ["dart", "linear"])
+def test_boosters_that_are_not_their_trees_are_refused(wrong: str) -> None:
+    xgboost = pytest.importorskip("xgboost")
+    booster = {"dart": "dart", "linear": "gblinear"}[wrong]
+    rows = np.random.default_rng(0).uniform(size=(60, 3))
+    options = {"rate_drop": 0.9, "one_drop": 1} if wrong == "dart" else {}
+    model = xgboost.XGBClassifier(booster=booster, n_estimators=9, n_jobs=1, **options)
+    model.fit(rows, (rows[:, 0] + rows[:, 1] > 1).astype(int))
+    with pytest.raises(InputError, match="boosters of"):
+        read_formula(model, 1.0)

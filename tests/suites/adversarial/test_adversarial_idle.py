@@ -55,7 +55,7 @@ def test_every_registered_attack_finds_what_is_known(name: str) -> None:
     check_attack(attacks().get(name))
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", [*NORMS, "l1"])
 @pytest.mark.parametrize("attack", BALLS, ids=lambda one: one.name)
 @pytest.mark.parametrize("body", [still, nothing])
 def test_an_attack_on_images_that_does_nothing_fails(

@@ -172,7 +172,7 @@ def test_threat_models_are_checked() -> None:
         ({"eps": (-0.1,)}, "not negative"),
         ({"eps": (0.1, 0.1)}, "each number once"),
         ({"eps": ()}, "at least 1"),
-        ({"eps": (0.1,), "norm": "l1"}, "linf"),
+        ({"eps": (0.1,), "norm": "l0"}, "linf"),
         ({"eps": (0.1,), "steps": 0}, "greater than or equal to 1"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -242,6 +242,19 @@ def _label_decision(settings: DecisionSettings, card: DataCard) -> Decision:
 
 
 def _decision(entry: ResolvedModel, card: DataCard) -> Decision:
+    decided, declared, task = _decided(entry, card), entry.spec.abstains, card.task
+    if declared is None:
+        return decided
+    if not task.one_class:
+        raise InputError(f"abstains: {task.kind} has no answer that could be left out")
+    if isinstance(declared, str):
+        if declared not in task.classes:
+            raise InputError(f"abstains: {unknown('class', declared, task.classes)}")
+        return replace(decided, unsure=task.classes.index(declared))
+    return replace(decided, least=float(declared))
+
+
+def _decided(entry: ResolvedModel, card: DataCard) -> Decision:
     settings, task = entry.spec.decision, card.task
     if settings is None:
         return Decision()

@@ -1,4 +1,4 @@
-"""Auto-PGD (Croce and Hein 2020, section 3, algorithm 1), for Linf and L2.
+"""Auto-PGD (Croce and Hein 2020, section 3, algorithm 1), for Linf and L2; APGD-L1 (2021).
 
 As published: steps of 2 eps, momentum 0.75, checkpoints at 22 % of the steps and then ever closer
 (by 3 %, at least 6 %), halving where fewer than 75 % of the steps since the last one went up, or
@@ -6,11 +6,18 @@ where nothing was gained since it, and then going on from the best point. Three 
 authors' code, none of which weakens it: a point leaves at the step that breaks it, the gradient
 after the last step is not computed, and the first comparison of losses at the first checkpoint is
 with the start, as in the paper, not with 0.
+
+In L1 (Croce and Hein 2021, "Mind the box", section 3) steps go along the signs of the steepest
+pixels alone, as many as the best point so far suggests, and end at the nearest point of ball and
+box; they begin within three radii, go on within two, and only what the last of them find counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -22,12 +29,16 @@ from crucibench_suites.adversarial.attacks.model import (
     ModuleOracle,
     Region,
     by_sample,
+    chosen,
     pairs,
     runners_up,
     unit,
 )
 
 MOMENTUM = 0.75
+_FEW = 20
+"""Steps in L1, below which all are within the radius."""
+
 RHO = 0.75
 
 
@@ -57,13 +68,24 @@ def apgd(
         start: where the first restart begins, shape as ``points.x``; at random if None.
     """
     found = Found(points)
-    for rows, numbers in pairs(found.open, restarts, oracle.width, found.left):
+    for rows, numbers in _restarted(points, restarts, oracle, found):
         begin = _starts(oracle, points, rows, [f"{name}/{at}" for at in range(restarts)], numbers)
         if start is not None:
             begin[numbers == 0] = start[rows[numbers == 0]]
         aimless = partial(_untargeted, loss)
-        _Ascent(oracle, points.take(rows), aimless, begin, eot=eot).run(steps, rows, found)
+        _climb(oracle, points.take(rows), aimless, begin, steps=steps, eot=eot, into=(rows, found))
     return found
+
+
+def _restarted(
+    points: ImagePoints, restarts: int, oracle: ModuleOracle, found: Found
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yields rows, and which run each begins: of L1, where runs end late, the first by itself."""
+    alone = 1 if points.norm == "l1" else restarts
+    yield from pairs(found.open, alone, oracle.width, found.left)
+    if restarts > alone:
+        for rows, numbers in pairs(found.open, restarts - alone, oracle.width, found.left):
+            yield rows, numbers + alone
 
 
 def apgd_targeted(
@@ -87,9 +109,33 @@ def apgd_targeted(
         names = [f"{name}/{rank}/{restart}" for rank in range(others.shape[1])]
         for rows, ranks in pairs(found.open, others.shape[1], oracle.width, found.left):
             left, begin = points.take(rows), _starts(oracle, points, rows, names, ranks)
-            run = _Ascent(oracle, left, dlr, begin, eot=eot, target=others[rows, ranks])
-            run.run(steps, rows, found)
+            aim = others[rows, ranks]
+            _climb(oracle, left, dlr, begin, steps=steps, eot=eot, target=aim, into=(rows, found))
     return found
+
+
+def _climb(
+    oracle: ModuleOracle, points: ImagePoints, loss: Loss, begin: torch.Tensor, *, steps: int,
+    eot: int, into: tuple[torch.Tensor, Found], target: torch.Tensor | None = None,
+) -> None:  # fmt: skip
+    """Goes up from where runs begin, `into` what is found at the positions of the points there."""
+    rows, found = into
+    if points.norm != "l1":
+        _Ascent(oracle, points, loss, begin, eot=eot, target=target).run(steps, rows, found)
+        return
+    everyone = torch.arange(len(points), device=rows.device)
+    wide = -(-3 * steps // 10) if steps >= _FEW else 0
+    for times in (3, 2) if wide else ():
+        larger = replace(points, eps=times * points.eps)
+        aside = Found(larger)
+        run = _SparseAscent(oracle, larger, loss, begin, eot=eot, target=target)
+        run.run(wide, everyone, aside, leave=False)
+        begin = aside.reached
+        found.cost(rows, forwards=eot * (wide + 1), backwards=eot * wide)
+    if not wide:
+        begin = points.x  # which few steps leave along the steepest pixels
+    run = _SparseAscent(oracle, points, loss, begin, eot=eot, target=target)
+    run.run(steps - 2 * wide, rows, found)
 
 
 def _starts(
@@ -108,22 +154,22 @@ def _starts(
 
 
 def random_start(oracle: ModuleOracle, points: ImagePoints, step: str) -> torch.Tensor:
-    """Returns points on the edge of the ball, clipped to the box."""
+    """Returns points on the edge of the ball, clipped to the box; in L1 far out: runs draw near."""
+    if points.norm == "l1":
+        return points.x + oracle.normal(points, step)
     drawn = oracle.uniform if points.norm == "linf" else oracle.normal
     edge = unit(drawn(points, step), points.norm) * by_sample(points.eps)
     return (points.x + edge).clamp_(0, 1)
 
 
-def checkpoints(steps: int) -> list[int]:
+def checkpoints(steps: int) -> Iterator[int]:
     """Returns after which steps the step size is looked at."""
-    found: list[int] = []
     gap, shrink, least = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
     at = gap
     while at <= steps:
-        found.append(at)
+        yield at
         gap = max(gap - shrink, least)
         at += gap
-    return found
 
 
 def _untargeted(
@@ -152,8 +198,12 @@ class _Ascent:
         self._x = self._old = self._region.inside(start)
         self._size = 2.0 * points.eps
 
-    def run(self, steps: int, rows: torch.Tensor, found: Found) -> None:
-        """Takes the steps; `rows` are the positions of the points in `found`."""
+    def run(self, steps: int, rows: torch.Tensor, found: Found, *, leave: bool = True) -> None:
+        """Takes the steps; `rows` are the positions of the points in `found`.
+
+        What is broken leaves; without `leave` nothing does, nothing counts, and costs are not told.
+        """
+        self._leave = leave
         losses, right = self._ask(last=False)
         forwards, backwards = self._eot, self._eot
         self._rows, self._found = rows, found
@@ -162,7 +212,7 @@ class _Ascent:
         self._rises = torch.zeros_like(losses)
         self._halved = torch.ones_like(losses, dtype=torch.bool)
         self._retire(right, forwards, backwards)
-        due, previous = iter(checkpoints(steps)), 0
+        due, previous = self._checkpoints(steps), 0
         check = next(due, 0)
         for step in range(1, steps + 1):
             if not len(self._rows):
@@ -178,8 +228,11 @@ class _Ascent:
                     self._check(step - previous)
                     previous, check = step, next(due, 0)
             self._retire(right, forwards, backwards)
-        found.cost(self._rows, forwards=forwards, backwards=backwards)
+        if leave:
+            found.cost(self._rows, forwards=forwards, backwards=backwards)
         found.reached[self._rows] = self._best_x
+
+    _checkpoints = staticmethod(checkpoints)
 
     def _move(self, share: float) -> None:
         x, old, size = self._x, self._old, by_sample(self._size)
@@ -216,8 +269,8 @@ class _Ascent:
         better = losses > self._best
         shown = by_sample(better)
         self._best = torch.where(better, losses, self._best)
-        self._best_x = torch.where(shown, self._x, self._best_x)
-        self._best_gradient = torch.where(shown, self._gradient, self._best_gradient)
+        self._best_x = chosen(shown, self._x, self._best_x)
+        self._best_gradient = chosen(shown, self._gradient, self._best_gradient)
 
     def _check(self, taken: int) -> None:
         stuck = ~self._halved & (self._last_best >= self._best)
@@ -226,12 +279,12 @@ class _Ascent:
         self._rises = torch.zeros_like(self._rises)
         self._size = torch.where(halve, self._size / 2, self._size)
         shown = by_sample(halve)
-        self._x = torch.where(shown, self._best_x, self._x)
-        self._gradient = torch.where(shown, self._best_gradient, self._gradient)
+        self._x = chosen(shown, self._best_x, self._x)
+        self._gradient = chosen(shown, self._best_gradient, self._gradient)
 
     def _retire(self, right: torch.Tensor, forwards: int, backwards: int) -> None:
         """Lets go of the points that are broken: most are within the first few steps."""
-        if bool(right.all()):
+        if not self._leave or bool(right.all()):
             return
         gone = ~right
         self._found.put(self._rows[gone], self._asked[gone])
@@ -240,12 +293,56 @@ class _Ascent:
         self._found.cost(self._rows[~left], forwards=forwards, backwards=backwards)
         self._rows = self._rows[left]
         self._region.keep(left)
-        for name in (*_STATE, *(("_target",) if self._target is not None else ())):
+        for name in (*self._state, *(("_target",) if self._target is not None else ())):
             setattr(self, name, getattr(self, name)[left])
 
+    _state: tuple[str, ...] = (
+        *("_x", "_old", "_gradient", "_best_x", "_best_gradient", "_y", "_size"),
+        *("_best", "_before", "_last_best", "_rises", "_halved"),
+    )
+    """The tensors of a run that have a row a point."""
 
-_STATE = (
-    *("_x", "_old", "_gradient", "_best_x", "_best_gradient", "_y", "_size"),
-    *("_best", "_before", "_last_best", "_rises", "_halved"),
-)
-"""The tensors of a run that have a row a point."""
+
+class _SparseAscent(_Ascent):
+    """A run of APGD-L1, whose steps change as few pixels as its best point, less a third."""
+
+    _state = (*_Ascent._state, "_eps", "_count", "_changed")
+
+    def __init__(
+        self, oracle: ModuleOracle, points: ImagePoints, *given: Any, **named: Any
+    ) -> None:
+        super().__init__(oracle, points, *given, **named)
+        self._eps = self._size = points.eps
+        self._changed = self._pixels(self._x)
+        self._count = self._changed / _SPARSER
+
+    @staticmethod
+    def _checkpoints(steps: int) -> Iterator[int]:
+        gap = max(int(_SPARSE_GAP * steps), 1)
+        return iter(range(gap, steps + 1, gap))
+
+    def _pixels(self, x: torch.Tensor) -> torch.Tensor:
+        return (x != self._region.x).flatten(1).sum(1)
+
+    def _move(self, share: float) -> None:
+        flat = self._gradient.flatten(1)
+        count = self._count.ceil().long().clamp(1, flat.shape[1])
+        steep = flat.abs()
+        least = steep.topk(int(count.max())).values.gather(1, count[:, None] - 1)
+        step = unit(torch.where(steep >= least, flat.sign(), 0.0).view_as(self._x), "l1")
+        self._x = self._region.inside(self._x + by_sample(self._size) * step)
+
+    def _check(self, taken: int) -> None:
+        changed = self._pixels(self._best_x)
+        sparser = changed < _SPARSE_ENOUGH * self._changed
+        smaller = torch.maximum(self._size / _SPARSER, self._eps / _SMALLEST)
+        self._size = torch.where(sparser, self._eps, smaller)
+        self._changed, self._count = changed, changed / _SPARSER
+        shown = by_sample(sparser)
+        self._x = chosen(shown, self._best_x, self._x)
+        self._gradient = chosen(shown, self._best_gradient, self._gradient)
+
+
+_SPARSE_GAP, _SPARSE_ENOUGH, _SPARSER, _SMALLEST = 0.04, 0.95, 1.5, 10
+"""Of APGD-L1: between checks, as a share of the steps; what counts as sparser; by what pixels and
+steps are divided; and the smallest step, as a divisor of the radius."""

@@ -1,4 +1,5 @@
-"""FAB-T, the targeted fast adaptive boundary attack (Croce and Hein 2020), for Linf and L2.
+"""FAB-T, the targeted fast adaptive boundary attack (Croce and Hein 2020), for Linf, L2
+and L1.
 
 It looks for the nearest example, whatever eps: linearise the difference of two logits, step onto
 its zero from the current point and from the original one, go between the two, and pull back
@@ -10,6 +11,7 @@ within ``points.eps``: that is as near as anyone asks for.
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import hardshrink
 
 from crucibench.contracts.attack import Norm
 from crucibench_suites.adversarial.attacks.losses import margin
@@ -18,9 +20,11 @@ from crucibench_suites.adversarial.attacks.model import (
     ImagePoints,
     ModuleOracle,
     by_sample,
+    chosen,
     length,
     pairs,
     runners_up,
+    steepest_first,
 )
 
 ALPHA_MAX = 0.1
@@ -72,7 +76,8 @@ def _run(
         here, there = both[: len(x)].view_as(x), both[len(x) :].view_as(x)
         size, other = length(here, norm).clamp(min=1e-8), length(there, norm).clamp(min=1e-8)
         alpha = by_sample((size / (size + other)).clamp(max=ALPHA_MAX))
-        x = ((x + ETA * here) * (1 - alpha) + (origin + ETA * there) * alpha).clamp_(0, 1)
+        ahead, back = torch.add(x, here, alpha=ETA), torch.add(origin, there, alpha=ETA)
+        x = torch.lerp(ahead, back, alpha).clamp_(0, 1)
         fooled = oracle.logits(x).argmax(1) != y
         forwards += 2
         if not bool(fooled.any()):
@@ -83,7 +88,7 @@ def _run(
         after = nearest[rows]
         better = (distance < before) & (distance == after)
         found.put(rows[better], x[better])
-        x = torch.where(by_sample(fooled), origin + (x - origin) * BETA, x)
+        x = chosen(by_sample(fooled), origin + (x - origin) * BETA, x)
         near = after <= points.eps[rows]
         if bool(near.any()):
             found.cost(rows[near], forwards=forwards, backwards=backwards)
@@ -104,6 +109,9 @@ def _linearise(
 
 
 _TINY = 1e-8
+"""Relative to the steepest pixel: what is flatter does not move."""
+
+_ROUNDING, _NEVER = 1e-6, 1e30
 
 
 def onto_hyperplane(
@@ -120,31 +128,26 @@ def onto_hyperplane(
         norm: which norm is least.
     """
     # In units of the steepest pixel, so that the scale of logits makes no pixel flat.
-    size = w.abs().amax(1, keepdim=True).clamp(min=1e-30)
-    w, gap = w / size, gap / size[:, 0]
-    steep = w.abs()
-    direction = w.sign() * torch.where(gap < 0, -1.0, 1.0)[:, None]
-    flat = steep < _TINY
-    direction = direction.masked_fill(flat, 0.0)
-    room = torch.where(direction > 0, 1 - x, x)
-    speed = torch.ones_like(steep) if norm == "linf" else steep
-    times = (room / speed).masked_fill(flat, 0.0)
-    rate = (steep * speed).masked_fill(flat, 0.0)
-    ordered, order = times.sort(dim=1)
-    rates = rate.gather(1, order)
-    # What is still moving after each break point, and what the others have covered by then.
-    moving = rates.flip(1).cumsum(1).flip(1) - rates
-    ended = (rates * ordered).cumsum(1)
-    reached = ended + moving * ordered
-    need = gap.abs()[:, None]
-    # The last break point that is passed before the gap is closed; -1 is the start.
-    last = (reached < need).sum(1, keepdim=True) - 1
-    before = last.clamp(min=0)
-    started = last < 0
-    covered = ended.gather(1, before).masked_fill(started, 0.0)
-    slope = torch.where(started, rates.sum(1, keepdim=True), moving.gather(1, before))
-    t = torch.where(slope > 0, (need - covered) / slope.clamp(min=1e-30), ordered[:, -1:])
-    # No later than the next break point, so that rounding of small slopes can't run away.
-    following = ordered.gather(1, (last + 1).clamp(max=ordered.shape[1] - 1))
-    t = torch.minimum(t, following)
-    return direction * torch.minimum(t * speed, room)
+    size = w.abs().amax(1, keepdim=True).clamp_(min=1e-30)
+    w, need = hardshrink(w / size, _TINY), (gap / size[:, 0]).abs()
+    direction, steep = w.sign() * gap.sign()[:, None], w.abs()
+    room = torch.addcmul((direction + 1) / 2, direction, x, value=-1)  # 1 - x up, x down
+    gain = steep * room
+    if norm == "l1":
+        return direction * room * steepest_first(steep, gain, need)
+    times = room if norm == "linf" else room / steep.clamp(min=_TINY)
+    rate = steep if norm == "linf" else steep * steep
+    # What is gained by a time t, when a pixel has gone t (in L2 t times as far as it is steep) or
+    # as far as the box lets it, is concave in t: Newton's steps from 0 come to the root from below,
+    # each past at least one more of the times at which a pixel meets the box. No sort is needed.
+    left, t = need - gain.sum(1), torch.zeros_like(need)
+    for _ in range(x.shape[1] + 1):
+        moving = (times - t[:, None]).sign_().clamp_(min=0)
+        slope = (rate * moving).sum(1)
+        further = (left + (gain * moving).sum(1)) / slope.clamp(min=1e-30)
+        further = torch.where(slope > 0, further, _NEVER)
+        if not bool((further > t * (1 + _ROUNDING)).any()):
+            break
+        t = torch.maximum(t, further)
+    went = t[:, None] if norm == "linf" else t[:, None] * steep
+    return direction * torch.minimum(went, room)

@@ -276,7 +276,15 @@ def by_sample(numbers: torch.Tensor) -> torch.Tensor:
 def length(x: torch.Tensor, norm: Norm) -> torch.Tensor:
     """Returns the norm of each image, shape (m,)."""
     flat = x.flatten(1)
-    return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+    if norm == "l2":
+        size: torch.Tensor = flat.norm(dim=1)
+        return size
+    return flat.abs().amax(1) if norm == "linf" else flat.abs().sum(1)
+
+
+def chosen(mask: torch.Tensor, yes: torch.Tensor, no: torch.Tensor) -> torch.Tensor:
+    """Returns what `torch.where` does of finite numbers, in a tenth of the time on a processor."""
+    return torch.lerp(no, yes, mask.to(no.dtype))
 
 
 def unit(x: torch.Tensor, norm: Norm) -> torch.Tensor:
@@ -299,6 +307,71 @@ def linf_bounds(x: torch.Tensor, eps: torch.Tensor) -> tuple[torch.Tensor, torch
     return torch.minimum(low32, x), torch.maximum(high32, x)
 
 
+_EXACT = 1e-6
+"""Relative to the radius."""
+
+_ROUNDS = 60
+
+
+def onto_l1_ball(x: torch.Tensor, y: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+    """Returns the nearest move to `y` in the L1 ball of radius `eps`, (m,), and in the box.
+
+    Each pixel goes as far as `y` less one t, no further than it has room (Croce and Hein 2021,
+    "Mind the box", proposition 2.1). What they go together falls with t along straight pieces, so
+    that Newton's steps find t, halving where a step would leave what is known to hold it.
+
+    Args:
+        x: images in [0, 1], shape (m, C, H, W).
+        y: moves, likewise.
+        eps: radii.
+    """
+    size, origin = y.flatten(1).abs(), x.flatten(1)
+    room = torch.where(y.flatten(1) > 0, 1 - origin, origin)
+    t, low, high = torch.zeros_like(eps), torch.zeros_like(eps), size.amax(1)
+    for _ in range(_ROUNDS):
+        moves = torch.minimum((size - t[:, None]).clamp_(min=0), room)
+        over = moves.sum(1) - eps
+        low, high = torch.where(over > 0, t, low), torch.where(over > 0, high, t)
+        unsolved = (over.abs() > _EXACT * eps) & ((over > 0) | (t > 0))
+        if not bool(unsolved.any()):
+            break
+        sloping = ((moves > 0) & (moves < room)).sum(1)
+        further = t + over / sloping
+        held = (further > low) & (further < high)
+        t = torch.where(unsolved, torch.where(held, further, (low + high) / 2), t)
+    return torch.copysign(moves, y.flatten(1)).view_as(y)
+
+
+def steepest_first(steep: torch.Tensor, amounts: torch.Tensor, most: torch.Tensor) -> torch.Tensor:
+    """Returns the share of each amount that is taken, the steepest first, up to `most` together.
+
+    Args:
+        steep: in whose order amounts are taken, shape (..., d).
+        amounts: none below 0, likewise.
+        most: shape (...).
+    """
+    order = steep.argsort(dim=-1, descending=True)
+    ordered = amounts.gather(-1, order)
+    before = ordered.cumsum(-1) - ordered
+    share = ((most[..., None] - before) / ordered.clamp(min=1e-30)).clamp_(0, 1)
+    return torch.zeros_like(amounts).scatter_(-1, order, share)
+
+
+def along(x: torch.Tensor, gradient: torch.Tensor, size: torch.Tensor, norm: Norm) -> torch.Tensor:
+    """Returns the point to which a step of length `size` (m,) in the norm goes, within the box.
+
+    In L1 the steepest pixels go all the way.
+    """
+    finite = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
+    if norm == "l1":
+        flat, origin = finite.flatten(1), x.flatten(1)
+        room = torch.where(flat > 0, 1 - origin, origin)
+        moves = room * steepest_first(flat.abs(), room, size.to(room)) * flat.sign()
+        return x + moves.view_as(x)
+    direction = finite.sign() if norm == "linf" else unit(finite, "l2")
+    return (x + direction * by_sample(size)).clamp(0, 1)
+
+
 class Region:
     """Ball and box around the points: where an attack may go."""
 
@@ -310,10 +383,12 @@ class Region:
             self.eps = by_sample(points.eps)
 
     def inside(self, z: torch.Tensor) -> torch.Tensor:
-        """Returns the nearest points of the ball, clipped to the box, which only shrinks them."""
+        """Returns points of ball and box: the nearest; in L2 the ball's, which the box shrinks."""
         if self.norm == "linf":
             return torch.clamp(z, self.low, self.high)
         moved = z - self.x
+        if self.norm == "l1":
+            return self.x + onto_l1_ball(self.x, moved, self.eps.flatten())
         size = by_sample(length(moved, "l2"))
         return (self.x + moved * (self.eps / (size + 1e-12)).clamp_(max=1.0)).clamp_(0, 1)
 

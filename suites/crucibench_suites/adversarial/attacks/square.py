@@ -1,4 +1,5 @@
-"""Square attack (Andriushchenko et al. 2020, algorithms 1 to 4), for Linf and L2, on the margin.
+"""Square attack (Andriushchenko et al. 2020, algorithms 1 to 4), for Linf, L2
+and L1, on the margin.
 
 A random search over square windows; it sees scores, no gradients. As published in AutoAttack:
 p_init 0.8, a fixed schedule of window sizes, one restart, the margin loss. Differences: each sample
@@ -28,9 +29,11 @@ from crucibench_suites.adversarial.attacks.model import (
     ModuleOracle,
     Region,
     by_sample,
+    chosen,
     length,
-    unit,
+    onto_l1_ball,
 )
+from crucibench_suites.adversarial.threat import ORDERS
 
 P_INIT = 0.8
 _SCHEDULE = ((10, 1), (50, 2), (200, 4), (500, 8), (1000, 16), (2000, 32), (4000, 64))
@@ -94,7 +97,7 @@ class _Search:
         self._oracle, self._name, self._norm = oracle, name, points.norm
         self._region = Region(points)
         self._x, self._y, self._eps = points.x, points.y, by_sample(points.eps)
-        self._ids = points.ids
+        self._ids, self._power = points.ids, int(min(ORDERS[points.norm], 2))
         self._channels, self._height, self._width = points.x.shape[1:]
         self._forwards = torch.ones_like(points.y)
         self._queries = torch.ones_like(points.y)
@@ -145,10 +148,14 @@ class _Search:
             if not len(row):
                 return
             z = self._propose(side, block, row, at)
-            moved = (z != self._best[row]).flatten(1).any(1)
-            lead = self._lead[row]
-            if bool(moved.any()):
-                lead[moved] = margin(self._oracle.logits(z[moved]), self._y[row[moved]])
+            if self._norm == "linf":
+                moved = length(z - self._best[row], "linf") > 0
+                lead = self._lead[row]
+                if bool(moved.any()):
+                    lead[moved] = margin(self._oracle.logits(z[moved]), self._y[row[moved]])
+            else:
+                moved = torch.ones_like(row, dtype=torch.bool)
+                lead = margin(self._oracle.logits(z), self._y[row])
             better = lead > self._lead[row]
             # The first step of each sample that improves it; those after it have not been taken.
             taken = torch.full_like(first, len(steps)).scatter_reduce_(
@@ -205,7 +212,7 @@ class _Search:
 
     def _side(self, step: int) -> int:
         side = round(math.sqrt(share_of_pixels(step) * self._height * self._width))
-        if self._norm == "l2":
+        if self._norm != "linf":
             side = max(side, 3)
             side += 1 - side % 2
         return min(max(side, 1), self._height, self._width)
@@ -224,7 +231,7 @@ class _Search:
     ) -> torch.Tensor:
         """Returns what the samples at `row` try in the steps `at`."""
         picked = _Block(*(part[row, at] for part in block))
-        return (self._linf if self._norm == "linf" else self._l2)(side, picked, row)
+        return (self._linf if self._norm == "linf" else self._moved)(side, picked, row)
 
     # Linf ------------------------------------------------------------------------------------
 
@@ -238,8 +245,8 @@ class _Search:
         window = self._window(side, block.places)
         up = block.signs[:, :, None, None] > 0
         # A window of +-2 eps, clipped to the ball, is the edge of the ball.
-        edge = torch.where(up, self._region.high[row], self._region.low[row])
-        return torch.where(window[:, None], edge, self._best[row])
+        edge = chosen(up, self._region.high[row], self._region.low[row])
+        return chosen(window[:, None], edge, self._best[row])
 
     def _corner(self, side: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the first row and column of each sample's window, (m,)."""
@@ -248,16 +255,15 @@ class _Search:
         return top, left
 
     def _window(self, side: int, places: torch.Tensor) -> torch.Tensor:
-        """Returns the window of each sample as a mask, (m, H, W)."""
+        """Returns the window of each sample as a mask of 0 and 1, (m, H, W)."""
         top, left = self._corner(side, places)
         device = places.device
         down = torch.arange(self._height, device=device) - top[:, None]
         across = torch.arange(self._width, device=device) - left[:, None]
-        return ((down >= 0) & (down < side))[:, :, None] & ((across >= 0) & (across < side))[
-            :, None
-        ]
+        rows, columns = ((one >= 0) & (one < side) for one in (down, across))
+        return rows[:, :, None].float() * columns[:, None].float()
 
-    # L2 --------------------------------------------------------------------------------------
+    # L2 and L1 -------------------------------------------------------------------------------
 
     def _tiles(self) -> torch.Tensor:
         side = max(min(self._height, self._width) // 5, 1)
@@ -266,7 +272,7 @@ class _Search:
         draws, device = self._oracle.draws, self._x.device
         drawn = torch.from_numpy(draws.uniform(self._ids, f"{self._name}/start", shape)).to(device)
         turned = torch.from_numpy(draws.uniform(self._ids, f"{self._name}/turn", (rows, columns)))
-        upright = _bump(side).to(device)
+        upright = _bump(side, self._power).to(device)
         signs = torch.where(drawn < 0.5, -1.0, 1.0)[..., None, None]
         turn = (turned.to(device) < 0.5)[:, None, :, :, None, None]
         tiles = torch.where(turn, upright, upright.T) * signs
@@ -275,60 +281,85 @@ class _Search:
             len(delta), self._channels, rows * side, columns * side
         )
         delta[:, :, : rows * side, : columns * side] = laid
-        return (self._x + unit(delta, "l2") * self._eps).clamp_(0, 1)
+        return self._edge(self._x, delta, self._eps)
 
-    def _l2(self, side: int, block: _Block, row: torch.Tensor) -> torch.Tensor:
-        x, eps = self._x[row], self._eps[row]
-        delta = self._best[row] - x
-        m, channels, cells = len(delta), self._channels, self._height * self._width
-        flat = delta.view(m, channels, cells)
-        target, source = (
-            self._cells(side, block.places[:, two]) for two in (slice(0, 2), slice(2, 4))
-        )
+    def _moved(self, side: int, block: _Block, row: torch.Tensor) -> torch.Tensor:
+        x, eps = self._x[row], self._eps[row].flatten(2)
+        flat = (self._best[row] - x).flatten(2)
+        target, source, apart = self._windows(side, block.places)
         old = flat.gather(2, target)
-        bump = _bump(side).to(delta.device)
-        turned = torch.where(block.turned[:, None, None], bump, bump.T)
-        fresh = turned.flatten(1)[:, None] * block.signs[:, :, None]
         # What both windows hold is moved into the first, with what the ball has left.
-        freed = torch.zeros_like(flat)
-        freed.scatter_(2, source, 1.0).scatter_(2, target, 1.0)
-        moved = (flat * freed).square().sum(2, keepdim=True)
-        spare = eps.flatten(1)[:, :, None] ** 2 - flat.square().sum((1, 2), keepdim=True)
-        budget = (spare.clamp_(min=0) / channels + moved).sqrt()
-        fresh = fresh + old / (old.norm(dim=2, keepdim=True) + 1e-12)
-        fresh = fresh / (fresh.norm(dim=2, keepdim=True) + 1e-12) * budget
-        changed = flat.scatter(2, source, 0.0).scatter(2, target, fresh).view_as(delta)
-        return (x + changed * (eps / by_sample(length(changed, "l2") + 1e-12))).clamp_(0, 1)
+        freed = self._sum(old) + self._sum(flat.gather(2, source) * apart[:, None])
+        spare = (eps**self._power - self._sum(flat).sum(1, keepdim=True)).clamp_(min=0)
+        upright = _bump(side, self._power).to(x.device)
+        turned = torch.where(block.turned[:, None, None], upright, upright.T).flatten(1)
+        fresh = turned[:, None] * block.signs[:, :, None]
+        fresh += old / (self._length(old) + 1e-12)
+        if self._norm == "l2":
+            budget = (spare / self._channels + freed).sqrt()
+        else:  # the nearest point of the ball takes the rest
+            budget = spare + freed * self._channels
+        fresh *= budget / (self._length(fresh) + 1e-12)
+        changed = flat.scatter_(2, source, 0.0).scatter_(2, target, fresh).view_as(x)
+        return self._edge(x, changed, self._eps[row])
 
-    def _cells(self, side: int, places: torch.Tensor) -> torch.Tensor:
-        """Returns the positions of each window's pixels in the flat image, (m, C, side * side)."""
+    def _edge(self, x: torch.Tensor, moves: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+        if self._norm == "l1":
+            return x + onto_l1_ball(x, moves, eps.flatten())
+        return torch.addcmul(x, moves, eps / by_sample(length(moves, "l2") + 1e-12)).clamp_(0, 1)
+
+    def _sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Returns the sum of sizes, in L2 of their squares, along the last axis, which stays."""
+        sizes = values.abs() if self._norm == "l1" else values.square()
+        return sizes.sum(2, keepdim=True)
+
+    def _length(self, values: torch.Tensor) -> torch.Tensor:
+        return _sized(values, self._power, (2,))
+
+    def _windows(
+        self, side: int, places: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns the places of both windows' pixels in the flat image, (m, C, side * side).
+
+        And which of the second's are not the first's, (m, side * side).
+        """
         top, left = self._corner(side, places)
+        also_top, also_left = self._corner(side, places[:, 2:])
         span = torch.arange(side, device=places.device)
-        grid = (top[:, None] + span)[:, :, None] * self._width + (left[:, None] + span)[:, None]
-        return grid.flatten(1)[:, None].expand(-1, self._channels, -1)
+        cells = (span[:, None] * self._width + span).flatten()
+        down = (also_top - top)[:, None] + span
+        across = (also_left - left)[:, None] + span
+        rows, columns = ((one >= 0) & (one < side) for one in (down, across))
+        inside = rows[:, :, None] & columns[:, None]
+        first, second = (
+            (corner[:, None] + cells)[:, None].expand(-1, self._channels, -1)
+            for corner in (top * self._width + left, also_top * self._width + also_left)
+        )
+        return first, second, ~inside.flatten(1)
+
+
+def _sized(values: torch.Tensor, power: int, along: tuple[int, ...]) -> torch.Tensor:
+    """Returns the norm of some axes, which stay."""
+    size: torch.Tensor = torch.linalg.vector_norm(values, ord=power, dim=along, keepdim=True)
+    return size
 
 
 @cache
-def _bump(side: int) -> torch.Tensor:
-    """Returns the paper's eta: two pyramids side by side, one up and one down, of L2 norm 1."""
+def _bump(side: int, power: int) -> torch.Tensor:
+    """Returns the paper's eta: two pyramids side by side, one up and one down, of norm 1."""
     half = side // 2
     made = torch.zeros(side, side)
     if half:
-        made[:half] = _pyramid(half, side)
-    made[half:] = -_pyramid(side - half, side)
-    return _normed(made)
+        made[:half] = _pyramid(half, side, power)
+    made[half:] = -_pyramid(side - half, side, power)
+    return made / _sized(made, power, (0, 1))
 
 
-def _pyramid(height: int, width: int) -> torch.Tensor:
+def _pyramid(height: int, width: int, power: int) -> torch.Tensor:
     made = torch.zeros(height, width)
     middle, across = height // 2, width // 2
     for ring in range(max(height // 2 + 1, width // 2 + 1)):
         rows = slice(max(middle - ring, 0), min(middle + ring + 1, height))
         columns = slice(max(across - ring, 0), min(across + ring + 1, width))
-        made[rows, columns] += 1.0 / (ring + 1) ** 2
-    return _normed(made)
-
-
-def _normed(made: torch.Tensor) -> torch.Tensor:
-    scale: torch.Tensor = made.square().sum().sqrt()
-    return made / scale
+        made[rows, columns] += 1.0 / (ring + 1) ** (4 // power)
+    return made / _sized(made, power, (0, 1))

@@ -1,11 +1,11 @@
 """Restoring, a search on labels alone for models of steps: trees, forests, rounded answers.
 
 Where answers are constant almost everywhere, samples of a gradient say nothing. What can be asked
-is whether a change is needed at all. In L2 coordinates go back to what they were, in blocks and one
-by one, and those that can't go on as near as a search along each finds; then some others are
-changed a little, so that what was needed no longer is. In Linf the sign of the change is flipped in
-blocks, and kept where the boundary comes nearer (RayS, Chen and Gu 2020). All samples go side by
-side, each with draws of its own, until its budget is spent.
+is whether a change is needed at all. In L2 and L1 coordinates go back to what they were, in blocks
+and one by one, and those that can't go on as near as a search along each finds; then some others
+are changed a little, so that what was needed no longer is. In Linf the sign of the change is
+flipped in blocks, and kept where the boundary comes nearer (RayS, Chen and Gu 2020). All samples go
+side by side, each with draws of its own, until its budget is spent.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crucibench.contracts.attack import Floats, Ints, LabelAttack, Search
+from crucibench.contracts.attack import Floats, Ints, LabelAttack, Norm, Search
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions, start, towards
+from crucibench_suites.adversarial.protocol import BALLS
+from crucibench_suites.adversarial.threat import sizes
 
 _CLOSE = 0.02
 """Relative: a coordinate that is known so well is not asked about again."""
@@ -33,19 +35,21 @@ Steps = Generator[Floats, bool, None]
 
 
 class _Sample(NamedTuple):
-    """A sample, the box around it, the coordinates that may change, and its draws."""
+    """A sample, the box around it, the coordinates that may change, its draws, and the norm."""
 
     clean: Floats
     low: Floats
     high: Floats
     free: Ints
     rng: np.random.Generator
+    norm: Norm
 
 
 class Restore(LabelAttack):
     """Restoring on images."""
 
     name = "restore"
+    norms = BALLS
 
     def run(self, given: Search) -> None:
         """Searches until every budget is spent."""
@@ -56,6 +60,7 @@ class TableRestore(Restore):
     """Restoring on rows of tables."""
 
     name = "table-restore"
+    norms = ("linf", "l2")
     space = "table"
 
 
@@ -71,8 +76,9 @@ def restore(questions: BudgetedQuestions, ids: Sequence[str], draws: Draws) -> N
         seed = draws.words([ids[row]], "restore/seed", 2)[0]
         free = np.flatnonzero(space.high[row] > space.low[row])
         of = _Sample(
-            space.clean[row], space.low[row], space.high[row], free, np.random.default_rng(seed)
-        )
+            space.clean[row], space.low[row], space.high[row], free,
+            np.random.default_rng(seed), space.norm,
+        )  # fmt: skip
         steps = search(of, x[row])
         if (point := next(steps, None)) is not None:
             running[row] = steps, point
@@ -104,7 +110,7 @@ def _returns(of: _Sample, x: Floats) -> Steps:
         x = yield from _taken_back(of.clean, x, of.rng)
         if np.array_equal(x, of.clean):
             return  # the model gets the sample itself wrong
-        if np.linalg.norm(x - of.clean) < np.linalg.norm(best - of.clean):
+        if sizes(x - of.clean, of.norm) < sizes(best - of.clean, of.norm):
             best = x
         x = yield from _disturbed(of, best)
 

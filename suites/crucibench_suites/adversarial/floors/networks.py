@@ -20,6 +20,7 @@ from torch import nn
 from crucibench.contracts.attack import Norm
 from crucibench.util.errors import InputError
 from crucibench.util.user_errors import one_line
+from crucibench_suites.adversarial.attacks.model import steepest_first
 
 _UNIT = 2.0**-24
 _SLACK = 1.25
@@ -195,6 +196,12 @@ class Ball:
             flat = a.flatten(2)
             straight = (a * self.x).flatten(2).sum(2) - self.eps * flat.norm(dim=2)
             found = torch.maximum(found, straight)
+        if self.norm == "l1":
+            flat, x = a.flatten(2), self.x.flatten(1)
+            room = torch.where(flat > 0, x, 1 - x)
+            most = torch.full(flat.shape[:2], self.eps, dtype=flat.dtype)
+            share = steepest_first(flat.abs(), room, most)
+            found = (flat * x).sum(2) - (flat.abs() * room * share).sum(2)
         return found
 
 
@@ -243,7 +250,7 @@ class Bounded:
         """Bounds what goes into a ReLU from the network's input."""
         count = int(np.prod(self._steps[at].shape))
         m = len(self._ball.x)
-        # Before the first ReLU steps lose nothing, but for an L2 ball, of which they know the box.
+        # Before the first ReLU steps lose nothing, but of L2 and L1 balls they know the box alone.
         exact = self._ball.norm == "linf" and not any(one.is_relu for one in self._steps[:at])
         if count > _TIGHT or exact:
             return

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from crucibench_suites.adversarial.attacks.model import (
     ImagePoints,
     ModuleOracle,
     Region,
+    along,
     by_sample,
     device_of,
     frozen,
@@ -34,7 +34,7 @@ from crucibench_suites.adversarial.probing.choosing import (
     SCALES,
     UNBOUNDED_STEPS,
 )
-from crucibench_suites.adversarial.threat import ThreatModel
+from crucibench_suites.adversarial.threat import ORDERS, ThreatModel
 
 _INSIDE = 1 - 1e-6
 """By how much radii are shrunk: what float32 makes of them is within what was asked for."""
@@ -139,21 +139,14 @@ class CountedModule:
 def noise(
     draws: Draws, ids: Sequence[str], x: torch.Tensor, *, eps: torch.Tensor, norm: Norm, step: str
 ) -> torch.Tensor:
-    """Returns a random corner of each Linf ball, or a random point on each L2 sphere."""
+    """Returns a random corner of each Linf ball, or a random point on each L2 or L1 sphere."""
     shape = x.shape[1:]
     if norm == "linf":
         drawn = torch.from_numpy(draws.uniform(ids, step, shape)).to(x.device)
         direction = torch.where(drawn < 0.5, -1.0, 1.0)
     else:
-        direction = unit(torch.from_numpy(draws.normal(ids, step, shape)).to(x.device), "l2")
+        direction = unit(torch.from_numpy(draws.normal(ids, step, shape)).to(x.device), norm)
     return (x + direction * by_sample(eps)).clamp(0, 1)
-
-
-def along(x: torch.Tensor, gradient: torch.Tensor, size: torch.Tensor, norm: Norm) -> torch.Tensor:
-    """Returns the point to which a step of length `size` (m,) in the norm goes."""
-    finite = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
-    direction = finite.sign() if norm == "linf" else unit(finite, "l2")
-    return (x + direction * by_sample(size)).clamp(0, 1)
 
 
 def computes_gradients(module: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, bool]:
@@ -439,10 +432,9 @@ def probe_deeply(
     late["late_expected"][rows], late["late_seen"][rows], columns["late_abstains"][rows] = _late(
         counted, oracle.draws, mine, longer.reached, rows
     )
-    radius = 1.0 if mine.norm == "linf" else math.sqrt(mine.x[0].numel())
-    everywhere = ImagePoints(
-        x=mine.x, y=mine.y, eps=torch.full_like(mine.eps, radius), ids=mine.ids, norm=mine.norm
-    )
+    ball: Norm = "linf" if mine.norm == "linf" else "l2"
+    radius = mine.x[0].numel() ** (1 / ORDERS[ball])  # of the whole box
+    everywhere = replace(mine, eps=torch.full_like(mine.eps, radius), norm=ball)
     unbounded = apgd(
         oracle, everywhere, losses.log_odds, steps=UNBOUNDED_STEPS, name="probe/unbounded",
         start=mine.x,

@@ -16,8 +16,8 @@ from crucibench_suites.adversarial.attacks.model import (
     ImagePoints,
     ModuleOracle,
     Region,
+    along,
 )
-from crucibench_suites.adversarial.probing.collecting import along
 from crucibench_suites.adversarial.second.standins import DifferencesOracle, stand_ins
 
 _LEFT = 0.1
