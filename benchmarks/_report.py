@@ -1,4 +1,4 @@
-"""Tables of measured numbers, as they are committed under results/reference/benchmarks."""
+"""Tables of measured numbers, as they are committed under results/reference/evidence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent / "results" / "reference" / "benchmarks"
+FOLDER = Path(__file__).parent.parent / "results" / "reference" / "evidence"
 
 
 def machine(*packages: str) -> str:

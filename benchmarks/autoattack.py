@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=FASTER)
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--seed", type=int, default=0, help="of both")
-    parser.add_argument("--page", default="autoattack", help="of results/reference/benchmarks")
+    parser.add_argument("--page", default="autoattack", help="of results/reference/evidence")
     parser.add_argument("--go-on", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -43,7 +43,7 @@ from crucibench.stats import mean_ranks
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "results" / "boards"
-PAGE = ROOT / "results" / "reference" / "benchmarks" / "boards.md"
+PAGE = ROOT / "results" / "reference" / "evidence" / "boards.md"
 MODELS, COLUMNS, SIZES = (2, 5, 12), (3, 8, 20), (300, 1000, 10_000)
 AXES, FLOOR = 3, 0.935
 _BATCH = 25

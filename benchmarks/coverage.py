@@ -48,7 +48,7 @@ from crucibench_suites.accuracy.scenario import Clean
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "results" / "coverage"
-PAGE = ROOT / "results" / "reference" / "benchmarks" / "coverage.md"
+PAGE = ROOT / "results" / "reference" / "evidence" / "coverage.md"
 SIZES = (30, 100, 300, 1000)
 LEVEL, FLOOR = 0.95, 0.935
 POPULATION = 2_000_000

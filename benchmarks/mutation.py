@@ -3,7 +3,7 @@
     python benchmarks/mutation.py select            # choose 300 mutants: benchmarks/mutants.json
     python benchmarks/mutation.py record            # which tests reach which lines (slow, once)
     python benchmarks/mutation.py run [--jobs 2]    # each mutant against those tests; resumes
-    python benchmarks/mutation.py page              # benchmarks/mutation.md, by module
+    python benchmarks/mutation.py page              # the page, by module
 
 A mutant is one changed node of a function: a comparison, a sign, a constant, a condition, a
 `not`, two swapped branches, or a statement left out. It is known by its file, the function's
@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 ROOTS = ("harness", "suites", "adapters")
 CHOSEN = ROOT / "benchmarks" / "mutants.json"
-PAGE = ROOT / "benchmarks" / "mutation.md"
+PAGE = ROOT / "results" / "reference" / "evidence" / "mutation.md"
 WORK = ROOT / "results" / "mutation"
 COUNT, SEED = 300, 0
 TESTS = (

@@ -20,7 +20,6 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = ("harness/crucibench", "suites/crucibench_suites", "adapters/crucibench_adapters")
 PAGES = (
-    ("results/reference/benchmarks/*.md", "benchmarks"),
     ("results/reference/evidence/*.md", "benchmarks"),
     ("results/reference/boards/*/numbers.csv", "examples/boards"),
 )

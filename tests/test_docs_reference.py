@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "results" / "reference"
-_LINK = re.compile(r"\]\(((?:[\w-]+/)*benchmarks/([\w-]+)\.md)\)")
+_LINK = re.compile(r"\]\(((?:[\w-]+/)*evidence/([\w-]+)\.md)\)")
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?(?:e-\d+)?")
 _COUNTED = {"20", "15"}
 """Rows of a table, which no page writes out."""
@@ -38,12 +38,12 @@ def test_every_figure_that_is_quoted_stands_in_its_page(page: Path) -> None:
 
 def test_every_page_of_results_is_listed_once() -> None:
     listed = [source.name for source, _ in _quotes(REFERENCE / "README.md")]
-    assert sorted(listed) == sorted(path.name for path in (REFERENCE / "benchmarks").iterdir())
+    assert sorted(listed) == sorted(path.name for path in (REFERENCE / "evidence").iterdir())
 
 
 def test_pages_are_named_as_their_scripts() -> None:
     scripts = {path.stem.replace("_", "-") for path in (ROOT / "benchmarks").glob("[a-z]*.py")}
-    pages = {path.stem for path in (REFERENCE / "benchmarks").glob("*.md")}
+    pages = {path.stem for path in (REFERENCE / "evidence").glob("*.md")}
     assert pages - scripts == {"ood-detectors-memory"}
     # Mutation scores are stated once the whole selection has been run before and after a change.
     # Nothing has run on a GPU yet.

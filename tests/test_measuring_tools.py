@@ -204,8 +204,8 @@ def test_pages_older_than_their_code_are_stale(
         "benchmarks/helped.py": "from _helper import x\n",
         "benchmarks/direct.py": "from crucibench.b import y\n",
         "benchmarks/whole.py": "import crucibench as cb\n",
-        "results/reference/benchmarks/helped.md": "1",
-        "results/reference/benchmarks/helped-twice.md": "1",
+        "results/reference/evidence/helped.md": "1",
+        "results/reference/evidence/helped-twice.md": "1",
         "results/reference/evidence/direct.md": "1",
         "results/reference/evidence/whole.md": "1",
     }
@@ -239,7 +239,7 @@ def test_pages_older_than_their_code_are_stale(
     assert stale() == {"helped.md", "helped-twice.md", "whole.md"}
     commit(
         **{
-            "results/reference/benchmarks/helped.md": "2",
+            "results/reference/evidence/helped.md": "2",
             "results/reference/evidence/whole.md": "2",
         }
     )

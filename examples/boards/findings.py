@@ -476,7 +476,7 @@ def caught() -> list[str]:
         "",
         "Our own first intervals: 95 % intervals that covered 28 to 90 % for rare classes, near-perfect models "
         "and few samples. A simulation through the code that makes a run's rows found it "
-        "([coverage](../results/reference/benchmarks/coverage.md)), and the forms were replaced "
+        "([coverage](../results/reference/evidence/coverage.md)), and the forms were replaced "
         "([changelog](../CHANGELOG.md)).",
         "",
         "Our own first census board: we had dropped the census's weight, since no model should read it. "
