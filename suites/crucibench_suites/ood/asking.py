@@ -17,12 +17,10 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Selection, StageView, Work
 from crucibench.contracts.task import Modality
 from crucibench.util.draws import Draws
+from crucibench_suites.ood.audits import PREFIX
 from crucibench_suites.ood.detectors import detector
 from crucibench_suites.ood.generators import Generator, Making, generators, statistics
 from crucibench_suites.ood.sets import OODSet, kept_apart, partners
-
-PREFIX = "input_"
-"""Columns of statistics of the inputs begin with it."""
 
 _HEAD = "head"
 

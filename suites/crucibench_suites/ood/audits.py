@@ -23,6 +23,9 @@ _CHANCE = 0.5
 _TIED, _HARDLY_ANY = 0.1, 0.5
 """Shares of samples that have the most frequent score: worth saying, and suspect."""
 
+PREFIX = "input_"
+"""Columns of statistics of the inputs begin with it."""
+
 _LIKELY = {
     True: "scores of the model whose sign is turned, or to a model that is surest of what it does "
     "not know: the detector's own sign is tested",
@@ -204,6 +207,29 @@ def audit_sets(evidence: Evidence, sets: Sequence[OODSet]) -> Findings:
     return [*findings, *_between(ids)]
 
 
+def unchanged_sets(evidence: Evidence, sets: Sequence[OODSet]) -> Findings:
+    """Says which generated sets are the samples that they were made of, by all that is recorded."""
+    test, inputs = evidence.needs["test"].records, evidence.needs["inputs"].records
+    found: Findings = []
+    for one in sets:
+        made = evidence.needs[one.address].records
+        if not one.generated or not len(made) or "scores" not in test or "scores" not in made:
+            continue
+        # The samples of a validation set are kept apart from those that inputs are recorded of.
+        looks = [] if one.kind == "validation" else inputs.table.column_names
+        pairs = [(test, "scores"), *((inputs, name) for name in looks if name.startswith(PREFIX))]
+        if all(
+            np.array_equal(of.aligned(made.ids).array(name), made.array(name), equal_nan=True)
+            for of, name in pairs
+        ):
+            message = (
+                f"{one.address} changes nothing: its {len(made)} samples get the scores of those "
+                "that they were made of, and look like them; name other generators"
+            )
+            found.append(_finding("unchanged-set", True, message, {"set": one.address}))
+    return found
+
+
 def _overlaps(
     address: str, names: NDArray[np.object_], roles: Mapping[str, NDArray[np.object_]]
 ) -> Findings:
@@ -277,6 +303,13 @@ EASY = Audit(
     description="Does a statistic of the input, without the model, tell a set as well?",
     function=lambda evidence, scenario: audit_easy(evidence, scenario.detector),
     known_answer=_KNOWN + "EASY",
+)
+
+UNCHANGED = Audit(
+    name="unchanged-sets",
+    description="Does a generator leave every sample as it was?",
+    function=lambda evidence, scenario: unchanged_sets(evidence, scenario.sets),
+    known_answer=_KNOWN + "UNCHANGED",
 )
 
 OVERLAPPING = Audit(

@@ -68,6 +68,21 @@ def _overlapping(train: int = 200, far: int = 400, validation: int = 600) -> Aud
     return AuditCase(example_evidence(_pass(), needs), Sets.of(_SETS, 0.0, train=True))
 
 
+def _generated(scores: float, looks: float) -> AuditCase:
+    """Returns a generated set whose scores, and looks, lie so far from those of its samples."""
+
+    def cell(moved: float, **more: Any) -> Any:
+        columns = {"id": _ids(), "scores": np.stack([_KNOWN_SCORES + moved] * 2, axis=1)}
+        return example_cell({**columns, "prediction": _TARGETS, **more}, _TARGETS)
+
+    needs = {
+        "test": cell(0.0), "inputs": cell(0.0, input_mean=_KNOWN_SCORES),
+        "far/x": cell(scores, input_mean=_KNOWN_SCORES + looks),
+    }  # fmt: skip
+    sets = (OODSet(kind="far", name="x"),)
+    return AuditCase(example_evidence(_pass(), needs), Sets.of(sets, 0.0, train=False))
+
+
 SCORES = KnownFindings(
     planted={
         "worse-than-chance": lambda: _scores(_KNOWN_SCORES, x=_KNOWN_SCORES - 0.5),
@@ -80,6 +95,12 @@ SCORES = KnownFindings(
 )
 
 EASY = KnownFindings(planted={"easy-set": lambda: _easy(0.99)}, clean=lambda: _easy(0.6))
+
+UNCHANGED = KnownFindings(
+    planted={"unchanged-set": lambda: _generated(0.0, 0.0)},
+    # A model may not look at what a generator changes, and still nothing is wrong with the set.
+    clean=lambda: _generated(0.0, 1.0),
+)
 
 OVERLAPPING = KnownFindings(
     planted={

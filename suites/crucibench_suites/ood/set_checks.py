@@ -18,8 +18,7 @@ from crucibench.contracts.scenario import Derived, Need
 from crucibench.contracts.statistic import Number, Share
 from crucibench.stats import auc
 from crucibench_suites.ood import metrics
-from crucibench_suites.ood.asking import PREFIX
-from crucibench_suites.ood.audits import easiest
+from crucibench_suites.ood.audits import PREFIX, easiest
 from crucibench_suites.ood.detection import in_rows
 from crucibench_suites.ood.sets import KNOWN, OODSet, kept_apart, meanings, scored
 
@@ -40,7 +39,7 @@ class Sets(Derived):
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = metrics.OF_SETS
-    audits: ClassVar[tuple[str, ...]] = ("overlapping-sets",)
+    audits: ClassVar[tuple[str, ...]] = ("overlapping-sets", "unchanged-sets")
 
     @classmethod
     def of(cls, sets: tuple[OODSet, ...], share: float, *, train: bool) -> Sets:

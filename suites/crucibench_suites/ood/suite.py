@@ -197,7 +197,8 @@ def _sets(config: OODConfig, request: SuiteRequest, modality: Modality) -> tuple
     found: list[OODSet] = []
     if Capability.ANY_INPUT in request.model.capabilities:
         known = generators(modality)
-        wanted = [name for name, one in known.items() if one.default]
+        floats = any("float" in kind for kind in request.data.features.values())
+        wanted = [name for name, one in known.items() if floats or not one.floats]
         if config.generators is not None:
             wanted = [name for name in known if name in config.generators]
         found = [

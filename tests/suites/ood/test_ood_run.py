@@ -33,6 +33,7 @@ from crucibench_suites.ood import detectors
 from crucibench_suites.ood.asking import AskedByDetector, measured
 from crucibench_suites.ood.detectors.outputs import ODIN
 from crucibench_suites.ood.metrics import OF_DETECTOR
+from crucibench_suites.ood.set_checks import Sets
 from crucibench_suites.ood.sets import kept_apart
 from crucibench_suites.ood.suite import OODConfig, OODSuite
 
@@ -307,6 +308,17 @@ def test_where_the_suite_does_not_apply_it_says_why(maker: Any) -> None:
     assert plan(labels) == "the model gives labels only"
     logged = plan(request(maker))  # no ANY_INPUT
     assert "can't answer generated inputs" in logged
+
+
+@pytest.mark.parametrize(("kind", "made"), [("float64", 4), ("int64", 1), ("string", 1)])
+def test_what_moves_floats_is_left_out_where_a_table_has_none(
+    kind: str, made: int, maker: Any
+) -> None:
+    asked = request(maker, capabilities=frozenset({Capability.SCORES, Capability.ANY_INPUT}))
+    card = replace(asked.data, features={"column": kind})
+    found = OODSuite().scenarios(replace(asked, data=card))
+    (sets,) = (one for one in found if isinstance(one, Sets))
+    assert len(sets.sets) == made
 
 
 @pytest.mark.parametrize("chosen", [False, True])

@@ -43,7 +43,8 @@ class Generator(ABC):
         definition: one or two sentences that a reader can make the samples again from.
         version: raised whenever the same sample and draws would give another.
         partners: whether it mixes two samples.
-        default: whether it is used where the settings name none.
+        floats: whether it changes columns of floating-point numbers alone; where there is none it
+            is used only if the settings name it.
     """
 
     name: ClassVar[str]
@@ -51,7 +52,7 @@ class Generator(ABC):
     definition: ClassVar[str]
     version: ClassVar[int] = 1
     partners: ClassVar[bool] = False
-    default: ClassVar[bool] = True
+    floats: ClassVar[bool] = False
 
     @abstractmethod
     def make(self, making: Making) -> Any:

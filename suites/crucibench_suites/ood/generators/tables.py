@@ -36,6 +36,7 @@ class ColumnPermutation(Generator):
 
     name = "column-permutation"
     kind = "far"
+    floats = True
     definition = "The row's values in columns of floating-point numbers, in random order."
 
     def make(self, making: Making) -> Any:
@@ -52,6 +53,7 @@ class OutOfRange(Generator):
 
     name = "out-of-range"
     kind = "far"
+    floats = True
     definition = "Each floating-point number v is moved by 10 to 20 times (1 + |v|), up or down."
 
     def make(self, making: Making) -> Any:
@@ -68,6 +70,7 @@ class Stretched(Generator):
 
     name = "stretched"
     kind = "validation"
+    floats = True
     definition = "Each floating-point number times 2 to 6."
 
     def make(self, making: Making) -> Any:
