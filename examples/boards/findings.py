@@ -331,7 +331,7 @@ def images_under_attack(images: Path) -> list[str]:
     ]  # fmt: skip
     write(
         images / "findings-digits.svg",
-        scatter_svg(dots, x="Accuracy %", y="Robust accuracy at 0.1 %", size=(403.0, 260.0),
+        scatter_svg(dots, x="Accuracy %", y="Robust accuracy, radius 0.1, %", size=(403.0, 260.0),
                     alt="Accuracy and robust accuracy of networks on digits with intervals"),
     )  # fmt: skip
     forms = {
