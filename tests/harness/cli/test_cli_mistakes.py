@@ -136,7 +136,7 @@ def test_all_mistakes_of_a_spec_at_once_with_their_paths(call: Call, folder: Pat
     assert told[0] == "spec.yaml: 5 mistakes:"
     assert told[1].startswith("  defaults.preset: ")
     assert told[2].startswith("  defaults.limit: ")
-    assert told[3].startswith("  models[0].wieghts: unknown key (known: card, classes, ")
+    assert told[3].startswith("  models[0].wieghts: unknown key (known: abstains, card, ")
     assert told[4] == "  models[1].uri: is missing"
     assert told[5].startswith(
         "  data[0].targets: unknown key; did you mean 'target'? (known: class"
