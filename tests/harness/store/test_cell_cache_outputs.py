@@ -12,7 +12,9 @@ import pyarrow as pa
 import pytest
 
 from crucibench.contracts.adapter import Answer
+from crucibench.contracts.batch import Batch
 from crucibench.contracts.records import to_table
+from crucibench.contracts.scenario import Work
 from crucibench.contracts.task import Modality, Task
 from crucibench.passes.scenario import Pass
 from crucibench.store.cell_cache import CacheKey, CellCache
@@ -63,9 +65,8 @@ def make_pass(folder: Path, outputs: frozenset[str], rows: int, kind: str = "f4"
         tables = []
         for batch in range(4):
             ids = [f"{shard}/{batch}/{row:032d}" for row in range(size)]
-            work: Any = SimpleNamespace(
-                batch=SimpleNamespace(ids=ids), samples=SimpleNamespace(targets=None)
-            )
+            samples: Any = SimpleNamespace(targets=None)
+            work = Work(Batch(tuple(ids), inputs=None), samples, carry={})
             tables.append(to_table(scenario.run("all", work, context)))
         table = pa.concat_tables(tables).combine_chunks()
         write_table(folder / f"records-00-{shard:05d}.parquet", table)

@@ -100,15 +100,18 @@ def test_forests_are_as_brute_force_says(kind: str, classes: int) -> None:
         for x, label in zip(rows[:10], own, strict=False):
             cells = _cells(forest, x)
             wrong = model.predict(cells) != label
+            best = np.sort(model.predict_proba(cells), axis=1)
+            tied = best[:, -1] - best[:, -2] < 1e-6
             for norm, eps in product(("linf", "l2", "l1"), (0.03, 0.1, 0.25)):
                 near = sizes(cells - x, norm) <= eps  # type: ignore[arg-type]
                 found = verifier.ball(x, int(label), eps, norm)  # type: ignore[arg-type]
                 broken = bool((near & wrong).any())
                 assert not (found.holds and broken)
                 assert not (found.broken and not broken)
-                asked, settled = asked + (not broken), settled + found.holds
-    # Where classes tie, which one is named is a matter of rounding: that is no certificate.
-    assert settled >= 0.95 * asked
+                # Where classes tie, which one is named is a matter of rounding: no certificate.
+                if not broken and not (near & tied).any():
+                    asked, settled = asked + 1, settled + found.holds
+    assert settled == asked > 50
 
 
 def _network(seed: int) -> tuple[nn.Module, torch.Tensor]:
