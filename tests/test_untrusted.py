@@ -47,6 +47,7 @@ OWN = {
     # What it has just written, or ships.
     "harness/crucibench/integrity/rescoring.py": {"json.loads"},
     "harness/crucibench/store/archive.py": {"zipfile.ZipFile"},
+    "adapters/crucibench_adapters/boosters.py": {"json.loads"},
     "suites/crucibench_suites/bias/identity_terms.py": {"json.loads"},
     "suites/crucibench_suites/shift/corruptions/known_answers.py": {"Image.open"},
     # Answers of servers, which the client bounds.

@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "faults.py"
 @pytest.mark.parametrize(
     ("only", "cases"),
     [
-        ("", 8),
+        pytest.param("", 8, marks=pytest.mark.thorough),
         # While cells are scored: the process that scores is killed.
         (r"\w+ \w+ \S+/tables/\S+ 1: a kill", 3),
     ],

@@ -141,6 +141,7 @@ def test_healthy_models_give_the_same_bytes_as_alone(crowd: Crowd) -> None:
     same_as_alone(crowd, 60)
 
 
+@pytest.mark.thorough
 def test_in_a_small_crowd_too(plugin: None, folder: Path) -> None:
     bad = {
         "raises": "RuntimeError: this is my own bug",

@@ -106,9 +106,11 @@ def ask(folder: Path, out: str, words: list[str], die_at: int = 0) -> int:
         (["--model", "m=torch:models.py:detector", "--data", "coco:ann.json?images=.",
           "--suite", "accuracy,shift", "--set", "accuracy.ious=[0.3]",
           "--set", "shift.corruptions=[fog, rotation]"], (9, 24)),
-        (["--model", "m=torch:models.py:labels",
-          "--data", "python:data.py:shown?target=tags&task=multilabel",
-          "--suite", "accuracy,adversarial", "--set", "adversarial.eps=[0.02, 0.1]"], (9, 150)),
+        pytest.param(
+            ["--model", "m=torch:models.py:labels",
+             "--data", "python:data.py:shown?target=tags&task=multilabel",
+             "--suite", "accuracy,adversarial", "--set", "adversarial.eps=[0.02, 0.1]"], (9, 150),
+            marks=pytest.mark.thorough),
     ],
 )  # fmt: skip
 def test_killed_twice_it_comes_to_the_same_bytes(

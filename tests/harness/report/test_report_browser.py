@@ -258,6 +258,7 @@ def test_without_scripts_every_table_reads_as_it_stands(
     context.close()
 
 
+@pytest.mark.thorough
 def test_axe_finds_nothing_serious_but_would_find_a_planted_fault(
     browser: Any, reports: Mapping[str, Path]
 ) -> None:

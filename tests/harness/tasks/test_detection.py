@@ -424,6 +424,7 @@ def slow():
 """
 
 
+@pytest.mark.thorough
 def test_time_is_told_by_the_number_of_objects_and_without_post_processing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

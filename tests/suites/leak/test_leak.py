@@ -286,7 +286,7 @@ def function(images):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills as POSIX does")
 def test_killed_among_sketches_it_keeps_what_it_computed(tmp_path: Path) -> None:
     made, _ = images(120)
