@@ -146,9 +146,12 @@ def killed(server: Server, folder: Path, kills: int, count: int) -> dict[str, An
 
 
 def _lines(out: Path) -> int:
-    logs = [path.read_bytes().count(b"\n") for path in out.glob(f"*/cells/*/{ANSWERS}*")]
     # Logs stay until the cell is whole, so that they alone tell how far it is.
-    return sum(logs)
+    found = 0
+    for path in out.glob(f"*/cells/*/{ANSWERS}*"):
+        with contextlib.suppress(FileNotFoundError):  # the cell has just become whole
+            found += path.read_bytes().count(b"\n")
+    return found
 
 
 def _prompts(server: Server) -> list[str]:
