@@ -51,6 +51,18 @@ ClassName = Annotated[str, BeforeValidator(_class_name, json_schema_input_type=s
 """The name of a class; a whole number is welcome."""
 
 
+def _abstains(value: Any) -> Any:
+    if isinstance(value, bool | list | dict) or (
+        isinstance(value, float) and not 0.0 < value < 1.0
+    ):
+        raise ValueError("expected a class, or a probability between 0 and 1")
+    return _class_name(value)
+
+
+Abstains = Annotated[float | str, BeforeValidator(_abstains)]
+"""A class that stands for no answer, or the probability of the best class that an answer needs."""
+
+
 def _without_secret(value: str) -> str:
     if mistake := address_mistake(value):
         raise ValueError(mistake)
@@ -124,7 +136,7 @@ class ModelSpec(_Part):
     input: InputSettings | None = None
     device: str = "auto"
     decision: DecisionSettings | None = None
-    abstains: Annotated[Number, Field(gt=0, lt=1)] | ClassName | None = None
+    abstains: Abstains | None = None
     """When it gives no answer: a class that stands for that, or the probability of its best class
     below which it gives none. Attacks on images go by it."""
     classes: list[ClassName] | dict[ClassName, ClassName] | None = None

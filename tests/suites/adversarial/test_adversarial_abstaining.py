@@ -15,6 +15,7 @@ from scipy.optimize import linprog
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.task import Decision, Modality, Task
 from crucibench.engine.worker.inspect import _decision
+from crucibench.spec.check import parse_spec
 from crucibench.spec.models import ModelSpec
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.abstaining import Abstention
@@ -114,3 +115,14 @@ def test_what_a_spec_declares(declared: Any, found: Any) -> None:
             _decision(entry, card)
     else:
         assert _decision(entry, card) == replace(Decision(), **found)
+
+
+@pytest.mark.parametrize("declared", [1.5, 0.0, True, ["cat"]])
+def test_what_says_nothing_of_abstaining_is_one_sentence(declared: Any) -> None:
+    models = [{"name": "m", "uri": "torch:a.py:b", "abstains": declared}]
+    with pytest.raises(InputError) as found:
+        parse_spec({"models": models, "data": [{"name": "d", "uri": "csv:d"}]}, "spec.yaml")
+    assert str(found.value) == (
+        "spec.yaml: models[0].abstains: expected a class, or a probability between 0 and 1, got "
+        f"{declared!r}"
+    )
