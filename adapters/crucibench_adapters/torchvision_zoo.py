@@ -87,14 +87,8 @@ class TorchvisionAdapter(LibraryAdapter):
         options = _options(uri.rest, weights, count)
         module = _build(models, uri.rest, named, options, what)
         notes = []
-        if weights == "none":
-            notes.append("random weights, the same each time: the address names none")
-        elif named is None:
-            from crucibench_adapters._torch_files import load_weights
-
-            file = weights_file(opening.base, weights)
-            notes += load_weights(module, file, what, allow_pickle=opening.allow_pickle)
         if named is None:
+            notes = _filled(module, opening, weights, what)
             notes.append(f"preprocessing is taken from {preset}: the address does not say")
         names = None if count is not None else list(preset.meta["categories"])
         notes += declare(
@@ -107,9 +101,18 @@ class TorchvisionAdapter(LibraryAdapter):
         return module, LibraryOrigin(what, notes=tuple(notes), facts=facts)
 
 
+def _filled(module: nn.Module, opening: Opening, weights: str, what: str) -> list[str]:
+    """Loads weights of the user's own, if the address names a file, and says what they are."""
+    from crucibench_adapters._torch_files import load_weights
+
+    if weights == "none":
+        return ["random weights, the same each time: the address names none"]
+    file = weights_file(opening.base, weights)
+    return [*load_weights(module, file, what, allow_pickle=opening.allow_pickle)]
+
+
 def _detector(opening: Opening, models: Any, what: str) -> tuple[nn.Module, LibraryOrigin]:
     """Returns a detector, which resizes and normalises by itself, and where it came from."""
-    from crucibench_adapters._torch_files import load_weights
     from crucibench_adapters._torchvision_boxes import OneByOne
 
     uri, task = opening.uri, opening.data.task
@@ -134,12 +137,7 @@ def _detector(opening: Opening, models: Any, what: str) -> tuple[nn.Module, Libr
         )
     options = {} if named is not None else {"num_classes": len(names), "weights_backbone": None}
     model = _build(models, uri.rest, named, options, what)
-    notes = []
-    if weights == "none":
-        notes.append("random weights, the same each time: the address names none")
-    elif named is None:
-        file = weights_file(opening.base, weights)
-        notes += load_weights(model, file, what, allow_pickle=opening.allow_pickle)
+    notes = _filled(model, opening, weights, what) if named is None else []
     module = OneByOne(model)
     own = {"sizes": "own", "channels": 3}
     notes += declare(module, opening, own, names)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crucibench.contracts.asking import ENDS
 from crucibench.contracts.audit import Audit, Find
@@ -80,18 +82,25 @@ def _alike(records: Records) -> Findings:
     ]  # fmt: skip
 
 
-def _doubled(records: Records) -> Findings:
-    bad = records.lists("doubled_start").values
-    if not bad.any():
+def _counted(code: str, severity: Severity, hit: NDArray[Any], what: str) -> Findings:
+    """Returns a finding that says how many of all are hit, or nothing."""
+    if not hit.any():
         return []
+    count, of = int(hit.sum()), len(hit)
     return [
         Finding(
-            code="prompt-start-doubled", severity=Severity.INVALID,
-            message=f"{int(bad.sum())} of {len(bad)} prompts begin with the token of the beginning "
-            "twice: the tokenizer adds one, and the template or the prompt holds another",
-            evidence={"count": int(bad.sum()), "of": len(bad)},
+            code=code, severity=severity, message=f"{count} of {of} {what}",
+            evidence={"count": count, "of": of},
         )
     ]  # fmt: skip
+
+
+def _doubled(records: Records) -> Findings:
+    return _counted(
+        "prompt-start-doubled", Severity.INVALID, records.lists("doubled_start").values,
+        "prompts begin with the token of the beginning twice: the tokenizer adds one, and the "
+        "template or the prompt holds another",
+    )  # fmt: skip
 
 
 def _prompts_cut(records: Records) -> Findings:
@@ -118,17 +127,11 @@ def _changed(records: Records) -> Findings:
 
 
 def _reused(records: Records) -> Findings:
-    bad = records.lists("attempts").values == 0
-    if not bad.any():
-        return []
-    return [
-        Finding(
-            code="answers-reused", severity=Severity.INFO,
-            message=f"{int(bad.sum())} of {len(bad)} answers are those of an earlier run "
-            "(--reuse-answers): they say what the model answered then",
-            evidence={"count": int(bad.sum()), "of": len(bad)},
-        )
-    ]  # fmt: skip
+    return _counted(
+        "answers-reused", Severity.INFO, records.lists("attempts").values == 0,
+        "answers are those of an earlier run (--reuse-answers): they say what the model answered "
+        "then",
+    )  # fmt: skip
 
 
 def _template(evidence: Evidence, scenario: object) -> Findings:
