@@ -125,6 +125,11 @@ class Board:
         script = str(self.about["command"]).split()[1]
         return f"{', '.join(parts)}; `{self.about['command']}` ([script](../{script}))"
 
+    def figure(self, name: str, title: str, caption: str) -> list[str]:
+        """Returns the lines of a plot: picture, caption, and where its rows are."""
+        plot = f"findings-{name}.svg"
+        return [f"![{title}](images/{plot})", "", caption, "", self.sources(plot), ""]
+
 
 def _rows(path: Path) -> Iterable[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as stream:
@@ -183,13 +188,12 @@ def networks(images: Path) -> list[str]:
         f"{lead.n:,} images show. `{widest['model']}` may have any rank from "
         f"{widest['rank_lower']} to {widest['rank_upper']}.",
         "",
-        "![Accuracy and rank of thirty networks with intervals of both](images/findings-networks.svg)",
-        "",
-        "A dot a network: accuracy with its 95 % interval, and the ranks that it may have; blue ones "
-        "may be the first.",
-        "",
-        board.sources("findings-networks.svg"),
-        "",
+        *board.figure(
+            "networks",
+            "Accuracy and rank of thirty networks with intervals of both",
+            "A dot a network: accuracy with its 95 % interval, and the ranks that it may have; blue ones "
+            "may be the first.",
+        ),
     ]
 
 
@@ -228,12 +232,11 @@ def incomes(images: Path) -> list[str]:
         f"`forest` {board.number('forest', widest).percent()}. The attacks ask at most 150 questions a "
         "person and method: both numbers are upper bounds.",
         "",
-        "![Accuracy and robust accuracy of twelve models](images/findings-incomes.svg)",
-        "",
-        "Blue: boosted trees (hollow: with thresholds by sex); red: forests; green: the others.",
-        "",
-        board.sources("findings-incomes.svg"),
-        "",
+        *board.figure(
+            "incomes",
+            "Accuracy and robust accuracy of twelve models",
+            "Blue: boosted trees (hollow: with thresholds by sex); red: forests; green: the others.",
+        ),
         "## Incomes: a gap closed is another opened",
         "",
     ]
@@ -277,12 +280,11 @@ def incomes(images: Path) -> list[str]:
         f"The price in accuracy is {_price(board, cost)}. Of the {len(models)} models none has "
         "intervals of both gaps that hold 0; which of the two matters is for people to say.",
         "",
-        "![Two gaps between women and men, by model](images/findings-gaps.svg)",
-        "",
-        "Colours as above. Right of 0 women are selected more often, above 0 found more often.",
-        "",
-        board.sources("findings-gaps.svg"),
-        "",
+        *board.figure(
+            "gaps",
+            "Two gaps between women and men, by model",
+            "Colours as above. Right of 0 women are selected more often, above 0 found more often.",
+        ),
     ]
     return lines
 
@@ -361,13 +363,12 @@ def images_under_attack(images: Path) -> list[str]:
         f"Rounding costs nothing that {own.n:,} digits show; half of the weights gone does, and nine "
         "tenths leave little.",
         "",
-        "![Accuracy and robust accuracy on digits](images/findings-digits.svg)",
-        "",
-        "Blue: perceptrons; red: convolutional networks (hollow: trained on attacked images); green: "
-        "the residual network.",
-        "",
-        board.sources("findings-digits.svg"),
-        "",
+        *board.figure(
+            "digits",
+            "Accuracy and robust accuracy on digits",
+            "Blue: perceptrons; red: convolutional networks (hollow: trained on attacked images); green: "
+            "the residual network.",
+        ),
     ]
 
 
@@ -421,9 +422,10 @@ def intents(images: Path) -> list[str]:
     ]
     return [
         *lines, "",
-        "![Accuracy and detection of queries out of scope](images/findings-intents.svg)", "",
-        "Red: bags of words and characters; blue: mean embeddings; green: the transformer.",
-        "", board.sources("findings-intents.svg"), "",
+        *board.figure(
+            "intents", "Accuracy and detection of queries out of scope",
+            "Red: bags of words and characters; blue: mean embeddings; green: the transformer.",
+        ),
     ]  # fmt: skip
 
 
