@@ -138,9 +138,15 @@ def _network(seed: int) -> tuple[nn.Module, torch.Tensor]:
             nn.Conv2d(1, 3, 2, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.AvgPool2d(2),
             nn.Flatten(), nn.Dropout(0.5), nn.Linear(12, 3),
         ),
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 2), nn.ReLU(), nn.MaxPool2d(2, 1), nn.Flatten(), nn.Linear(2, 3)
+        ),
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 2, padding=1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)
+        ),
         Residual,
     )  # fmt: skip
-    model = kinds[seed % 3]().eval().requires_grad_(False)
+    model = kinds[seed % len(kinds)]().eval().requires_grad_(False)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.uniform_(-1, 1)
@@ -199,7 +205,8 @@ def test_linear_formulas_are_those_of_scikit_learn(model: Any, classes: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("part", "told"), [(nn.GELU(), "gelu"), (nn.MaxPool2d(2), "max_pool2d"), (nn.Tanh(), "tanh")]
+    ("part", "told"),
+    [(nn.GELU(), "gelu"), (nn.MaxPool2d(2, padding=1), "max_pool2d"), (nn.Tanh(), "tanh")],
 )
 def test_what_has_no_floor_is_named(part: nn.Module, told: str) -> None:
     model = nn.Sequential(part, nn.Flatten(), nn.LazyLinear(3)).eval()

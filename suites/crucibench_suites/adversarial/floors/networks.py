@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ _TIGHT = 600
 
 _ROWS = 1 << 24
 """Coefficients that are held at once."""
+
+_UNPADDED = 4
+"""Arguments of max_pool2d, beyond which windows have gaps or reach over the edge."""
 
 _RELUS = ("relu", "relu_")
 _CASTS = ("to", "_to_copy")
@@ -128,6 +132,11 @@ class Network:
         if name in _RELUS or (name == "add" and len(moving) == 2 and not node.kwargs):
             self.steps.append(_Step(inputs, shape))
             return
+        # Kernel, stride, padding, dilation, whether sizes are rounded up.
+        if name == "max_pool2d" and not any(map(any, args[3:4])) and len(args) <= _UNPADDED:
+            self._pool(inputs[0], shape, args[1], args[2] if args[2:] else args[1])
+            places[node] = len(self.steps) - 1
+            return
         told = [*node.args, *node.kwargs.values()]
         if (
             name not in (*_CASTS, *_PLAIN, *_WEIGHTED)
@@ -157,6 +166,29 @@ class Network:
             return call(_options(given, args))
 
         self.steps.append(_Step(inputs, shape, affine, sizes))
+
+    def _pool(
+        self, at: int, shape: tuple[int, ...], kernel: Sequence[int], stride: Sequence[int]
+    ) -> None:
+        """Adds the steps of a maximum over windows: the larger of a and b is a + relu(b - a)."""
+        for number, corner in enumerate(product(*map(range, kernel))):
+            spans = [
+                slice(first, first + (count - 1) * step + 1, step)
+                for first, count, step in zip(corner, shape[1:], stride, strict=True)
+            ]
+
+            def picked(x: torch.Tensor, spans: Sequence[slice] = tuple(spans)) -> torch.Tensor:
+                return x[..., spans[0], spans[1]]
+
+            most, here = len(self.steps) - 1, len(self.steps)
+            self.steps.append(_Step((at,), shape, picked, picked))
+            if number:
+                self.steps += [
+                    _Step((most,), shape, torch.neg, torch.abs),
+                    _Step((here, here + 1), shape),
+                    _Step((here + 2,), shape),
+                    _Step((most, here + 3), shape),
+                ]
 
 
 def _is_dtype(value: Any) -> bool:
