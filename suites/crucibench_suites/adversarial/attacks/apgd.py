@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -73,8 +72,7 @@ def apgd(
         begin = _starts(oracle, points, rows, [f"{name}/{at}" for at in range(restarts)], numbers)
         if start is not None:
             begin[numbers == 0] = start[rows[numbers == 0]]
-        aimless = partial(_untargeted, loss)
-        _climb(oracle, points.take(rows), aimless, begin, steps=steps, eot=eot, into=(rows, found))
+        _climb(oracle, points.take(rows), loss, begin, steps=steps, eot=eot, into=(rows, found))
     return found
 
 
@@ -171,12 +169,6 @@ def checkpoints(steps: int) -> Iterator[int]:
         yield at
         gap = max(gap - shrink, least)
         at += gap
-
-
-def _untargeted(
-    loss: Loss, logits: torch.Tensor, y: torch.Tensor, target: torch.Tensor | None
-) -> torch.Tensor:
-    return loss(logits, y, None)
 
 
 class _Ascent:

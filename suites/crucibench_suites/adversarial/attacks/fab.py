@@ -10,6 +10,8 @@ within ``points.eps``: that is as near as anyone asks for.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch.nn.functional import hardshrink
 
@@ -67,8 +69,11 @@ def _run(
     x = origin
     forwards = backwards = 0
     for _ in range(steps):
-        w, gaps = _linearise(oracle, x, origin, y, aim)
+        # Normals (m, d) of target - true logit, and what is to be gained from both ends.
+        _, lead, gradient = oracle.gradient(x, partial(margin, y=y, target=aim))
         backwards += 1
+        w = gradient.flatten(1)
+        gaps = torch.stack((-lead, (w * (x - origin).flatten(1)).sum(1) - lead))
         ends = torch.stack((x, origin)).flatten(2)
         here, there = onto_hyperplane(ends, w, gaps, norm).view(2, *x.shape)
         size, other = length(here, norm).clamp(min=1e-8), length(there, norm).clamp(min=1e-8)
@@ -94,15 +99,6 @@ def _run(
             if not len(rows):
                 return
     found.cost(rows, forwards=forwards, backwards=backwards)
-
-
-def _linearise(
-    oracle: ModuleOracle, x: torch.Tensor, origin: torch.Tensor, y: torch.Tensor, aim: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns normals (m, d) of target - true logit, and what is to be gained from both ends."""
-    _, lead, gradient = oracle.gradient(x, lambda logits: margin(logits, y, aim))
-    w = gradient.flatten(1)
-    return w, torch.stack((-lead, (w * (x - origin).flatten(1)).sum(1) - lead))
 
 
 _TINY = 1e-8

@@ -36,8 +36,10 @@ from crucibench_suites.adversarial.attacks.model import (
 from crucibench_suites.adversarial.threat import ORDERS
 
 P_INIT = 0.8
-_SCHEDULE = ((10, 1), (50, 2), (200, 4), (500, 8), (1000, 16), (2000, 32), (4000, 64))
-_SCHEDULE_LATE = ((6000, 128), (8000, 256))
+_SCHEDULE = (
+    *((10, 1), (50, 2), (200, 4), (500, 8), (1000, 16), (2000, 32), (4000, 64), (6000, 128)),
+    *((8000, 256), (sys.maxsize - 1, 512)),
+)
 _BLOCK = 64
 """Steps whose draws are made at once."""
 
@@ -66,20 +68,12 @@ def square(
     return found
 
 
-def share_of_pixels(step: int) -> float:
-    """Returns the share of the image that a window covers in a step, from 0."""
-    for until, divisor in (*_SCHEDULE, *_SCHEDULE_LATE):
-        if step <= until:
-            return P_INIT / divisor
-    return P_INIT / 512
-
-
-def _same_share_until(step: int) -> int:
-    """Returns the first step from which windows are of another size."""
-    for until, _ in (*_SCHEDULE, *_SCHEDULE_LATE):
-        if step <= until:
-            return until + 1
-    return sys.maxsize
+def _share_of_pixels(step: int) -> tuple[float, int]:
+    """Returns the share of the image that a window covers in a step, and until which step, both
+    from 0.
+    """
+    until, divisor = next(one for one in _SCHEDULE if step <= one[0])
+    return P_INIT / divisor, until + 1
 
 
 class _Block(NamedTuple):
@@ -121,7 +115,7 @@ class _Search:
         while step < queries and len(self._rows):
             if step % _BLOCK == 0:
                 block = self._draw(step // _BLOCK)
-            until = min(queries, step - step % _BLOCK + _BLOCK, _same_share_until(step))
+            until = min(queries, step - step % _BLOCK + _BLOCK, _share_of_pixels(step)[1])
             if self._seen is not None and self._side(step) != self._side(step - 1):
                 self._seen[:] = False
             window = slice(step % _BLOCK, (until - 1) % _BLOCK + 1)
@@ -215,7 +209,7 @@ class _Search:
         return self._stripes() if self._norm == "linf" else self._tiles()
 
     def _side(self, step: int) -> int:
-        side = round(math.sqrt(share_of_pixels(step) * self._height * self._width))
+        side = round(math.sqrt(_share_of_pixels(step)[0] * self._height * self._width))
         if self._norm != "linf":
             side = max(side, 3)
             side += 1 - side % 2
@@ -346,7 +340,7 @@ def _bump(side: int, power: int) -> torch.Tensor:
     if half:
         made[:half] = _pyramid(half, side, power)
     made[half:] = -_pyramid(side - half, side, power)
-    return made / torch.linalg.vector_norm(made, ord=power)
+    return made.div_(torch.linalg.vector_norm(made, ord=power))
 
 
 def _pyramid(height: int, width: int, power: int) -> torch.Tensor:
@@ -356,4 +350,4 @@ def _pyramid(height: int, width: int, power: int) -> torch.Tensor:
         rows = slice(max(middle - ring, 0), min(middle + ring + 1, height))
         columns = slice(max(across - ring, 0), min(across + ring + 1, width))
         made[rows, columns] += 1.0 / (ring + 1) ** (4 // power)
-    return made / torch.linalg.vector_norm(made, ord=power)
+    return made.div_(torch.linalg.vector_norm(made, ord=power))

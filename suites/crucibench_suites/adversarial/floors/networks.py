@@ -41,6 +41,7 @@ _UNPADDED = 4
 
 _RELUS = ("relu", "relu_")
 _CASTS = ("to", "_to_copy")
+_HALVES = (torch.float16, torch.bfloat16)
 _PLAIN = (
     *("clone", "contiguous", "alias", "view", "reshape", "flatten", "permute", "transpose"),
     *("squeeze", "unsqueeze", "avg_pool2d", "adaptive_avg_pool2d", "mean", "dropout"),
@@ -142,7 +143,10 @@ class Network:
             name not in (*_CASTS, *_PLAIN, *_WEIGHTED)
             or len(moving) != 1
             or (moving[0] and name not in {"mul", "add"})
-            or (name in _CASTS and {torch.float16, torch.bfloat16} & set(filter(_is_dtype, told)))
+            or (
+                name in _CASTS
+                and any(one in _HALVES for one in told if isinstance(one, torch.dtype))
+            )
             or (name == "dropout" and args[2])
             or (name == "batch_norm" and args[5])
         ):
@@ -189,10 +193,6 @@ class Network:
                     _Step((here + 2,), shape),
                     _Step((most, here + 3), shape),
                 ]
-
-
-def _is_dtype(value: Any) -> bool:
-    return isinstance(value, torch.dtype)
 
 
 def _size(value: Any) -> Any:
