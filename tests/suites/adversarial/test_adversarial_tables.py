@@ -401,12 +401,12 @@ def test_radii_of_tables_may_be_larger_than_the_box_of_pixels() -> None:
         ThreatModel(norm="linf", eps=(2.0,))
 
 
-def small_space(norm: Norm) -> RowSpace:
+def small_space(norm: Norm, spread: float = 1.0) -> RowSpace:
     """One row of two numbers of unlike spread, and a category."""
     frame = pd.DataFrame({"a": [1.0], "b": [6.0], "c": ["x"]})
     rules = Constraints(categories={"c": ("x", "y")}, bounds={"a": (0.5, 9.0)})
     return RowSpace(
-        frame, rules, {"a": Facts(0, 9, 1.0, False), "b": Facts(0, 9, 2.0, False)}, norm
+        frame, rules, {"a": Facts(0, 9, spread, False), "b": Facts(0, 9, 2.0, False)}, norm
     )
 
 
@@ -442,14 +442,15 @@ def test_what_differs_in_one_column_is_exact() -> None:
 
 
 def test_what_helps_in_each_column_goes_the_steepest_way_in_l2() -> None:
-    space, rows = small_space("l2"), np.array([0])
+    space, rows = small_space("l2", 3.0), np.array([0])
     x, radius = space.clean.copy(), np.array([0.4])
-    points = np.array([[[1.2, 3.0, 0.0], [1.0, 2.9, 0.0]]])
+    points = np.array([[[0.4, 3.0, 0.0], [0.25, 2.9, 0.0]]])
     tried = _Tried(None, space, rows, x, radius, points, np.zeros((1, 2)))  # type: ignore[arg-type]
     both = tried._together(np.array([[0.6, 0.4]]))
-    slope = np.array([0.6 / 0.2, -0.4 / 0.1])  # one spread a unit, in both columns
-    step = 0.4 * INWARDS * slope / np.hypot(*slope)
-    np.testing.assert_allclose(both[0], [1 + step[0], 3 + step[1], 0.0], rtol=1e-9)
+    # A coordinate of "a" is 4, and its spread 3: of "b" both are 2.
+    slope = np.array([0.6 / (0.15 / 0.75), -0.4 / 0.1])
+    step = 0.4 * INWARDS * slope / np.hypot(*slope) * [0.75, 1]
+    np.testing.assert_allclose(both[0], [0.25 + step[0], 3 + step[1], 0.0], rtol=1e-9)
 
 
 def test_whole_numbers_end_where_floats_do() -> None:
