@@ -338,6 +338,27 @@ def find_finished_run(reference: str, out: Path) -> Run:
     return run
 
 
+def find_run_and_model(reference: str, out: Path) -> tuple[Run, str]:
+    """Returns a run and the model that is meant, or "".
+
+    Raises:
+        InputError: if there is no such finished run, or it has no such model.
+    """
+    from crucibench.util.suggest import unknown
+
+    head, colon, model = reference.rpartition(":")
+    try:
+        return find_finished_run(reference, out), ""
+    except InputError:
+        if not colon:
+            raise
+        run = find_finished_run(head, out)
+    known = [*dict.fromkeys(name for name, _ in run.models)]
+    if model not in known:
+        raise InputError(unknown("model", model, known))
+    return run, model
+
+
 def find_sound_runs(references: Sequence[str], out: Path) -> list[Run]:
     """Returns runs, the latest by default, that are as their manifests say at a quick look.
 
