@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "json", "csv", "md"]
 BoardFormat = Literal["table", "json", "csv", "md", "html", "latex"]
-Progress = Literal["auto", "bars", "lines", "json", "none"]
+Progress = Literal["auto", "bars", "lines", "none"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -83,8 +83,7 @@ QUIET = click.option(
 PROGRESS = click.option(
     "--progress", type=click.Choice(get_args(Progress)), default="auto",
     show_default=True,
-    help="How to show progress on stderr; auto: bars in a terminal, else lines; "
-    "json: an object a line, for programs.",
+    help="How to show progress on stderr; auto: bars in a terminal, else lines.",
 )  # fmt: skip
 OUT = click.option(
     "--out", type=click.Path(path_type=Path), default="results", show_default=True,
