@@ -42,7 +42,7 @@ from crucibench.stats.intervals import (
     student_t,
     wilson,
 )
-from crucibench.stats.jackknife import block_jackknife, block_jackknife_many
+from crucibench.stats.jackknife import block_jackknife_many
 from crucibench.stats.linearised import linearised_error, linearised_interval
 from crucibench.stats.mcnemar import mcnemar_exact
 from crucibench.stats.mmd import maximum_mean_discrepancy
@@ -96,7 +96,6 @@ __all__ = [
     "allowed_over",
     "auc",
     "auc_interval",
-    "block_jackknife",
     "block_jackknife_many",
     "bootstrap_many",
     "bounded_mean",

@@ -83,10 +83,10 @@ def test_bad_weights_are_refused(weights: object, message: str) -> None:
 
 
 def test_bad_columns_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"losses: expected shape \(n,\), got \(1, 2\)"):
-        mean_statistic([[1.0, 2.0]], name="losses")
-    with pytest.raises(ValueError, match=r"losses: expected finite numbers, got nan at \[1\]"):
-        mean_statistic([1.0, np.nan], name="losses")
+    with pytest.raises(ValueError, match=r"values: expected shape \(n,\), got \(1, 2\)"):
+        mean_statistic([[1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"values: expected finite numbers, got nan at \[1\]"):
+        mean_statistic([1.0, np.nan])
 
 
 def test_long_weights_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
