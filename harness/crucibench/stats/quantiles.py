@@ -9,8 +9,6 @@ from scipy.special import bdtr
 
 from crucibench.stats import _checks
 
-ORDER_STATISTICS = "order-statistics"
-
 
 def quantile_rank(n: int, share: float) -> int:
     """Return the position of a quantile among ``n`` sorted values, from 0: floor(n * share).

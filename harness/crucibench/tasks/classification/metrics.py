@@ -68,8 +68,6 @@ COVERAGES = (80, 90, 95)
 
 _KIND = ("classification",)
 
-Applies = Callable[[ClassView], "str | None"]
-
 
 def _table(view: ClassView) -> str | None:
     classes = len(view.classes)
