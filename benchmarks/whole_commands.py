@@ -9,6 +9,7 @@ evidently's classification preset (`--evidently PYTHON`, an interpreter that has
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from typing import NamedTuple
 
 from _report import load, publish, table
 
+ROOT = Path(__file__).resolve().parent.parent
 COMMAND = str(Path(sys.executable).parent / "crucibench")
 
 DATA = """
@@ -182,7 +184,10 @@ def taken(case: Case, folder: Path) -> Taken:
     if case.fresh:
         for place in ("cache", "results"):
             shutil.rmtree(folder / place, ignore_errors=True)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CRUCIBENCH_CACHE": str(folder / "cache")}
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        "OMP_NUM_THREADS": "1", "CRUCIBENCH_CACHE": str(folder / "cache"),
+    }  # fmt: skip
     # A process between, so that the peak is this command's and not that of an earlier one.
     code = (
         "import json, resource, subprocess, sys, time; start = time.perf_counter();"
@@ -263,6 +268,9 @@ def main() -> None:
     parser.add_argument("--evidently", default="", metavar="PYTHON")
     asked = parser.parse_args()
     rows, spent = [], 0.0
+    for packages in ("harness", "suites", "adapters"):
+        # As pip does where it installs a package; a checkout's modules are compiled at first use.
+        compileall.compile_dir(ROOT / packages, quiet=1)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "models.py").write_text(textwrap.dedent(MODELS), encoding="utf-8")
