@@ -1,9 +1,4 @@
-"""Decisions counted by group, and the rates of each group: rows of a small table of counts.
-
-A table of two-class decisions has four cells a group, whatever the number of samples. So tables of
-parts of the data add up, and resampling the table is exact for every rate and costs the same for a
-thousand samples as for a hundred million.
-"""
+"""Rates of a group's two-class decisions, and indices of inequality, from its table of counts."""
 
 from __future__ import annotations
 
