@@ -1,9 +1,4 @@
-"""The confusion table and statistics of it.
-
-A table statistic takes tables of counts, shape (B, K, K), rows being targets and columns
-predictions. Where samples are drawn independently the table can be resampled exactly (a multinomial
-over its cells), whatever the number of samples.
-"""
+"""The confusion table."""
 
 from __future__ import annotations
 
@@ -27,14 +22,10 @@ def confusion_table(targets: ArrayLike, predictions: ArrayLike, classes: int) ->
     Raises:
         ValueError: if indices are out of range, lengths differ or there are fewer than 2 classes.
     """
-    cells = _cells(targets, predictions, classes)
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
-
-
-def _cells(targets: ArrayLike, predictions: ArrayLike, classes: int) -> IntArray:
     if classes < 2:
         raise ValueError(f"classes: expected at least 2, got {classes}")
     truth = class_indices("targets", targets, classes)
     predicted = class_indices("predictions", predictions, classes)
     require_same_length(targets=truth, predictions=predicted)
-    return truth * classes + predicted
+    cells = truth * classes + predicted
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)

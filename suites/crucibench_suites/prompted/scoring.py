@@ -504,7 +504,9 @@ def _judged(evidence: Evidence) -> pd.DataFrame:
     for name in own.table.column_names:
         if name.startswith("input:found:") and chosen is None:
             found = own.lists(name)
-            chosen = ["\n".join(found.at(row)) for row in range(len(own))]
+            chosen = found.values  # of one answer each, without a loop over a million
+            if (found.lengths != 1).any():
+                chosen = ["\n".join(found.at(row)) for row in range(len(own))]
     return pd.DataFrame(
         {"id": own.ids, "prompt": own.array("point"), "right": right, "chosen": chosen,
          "verdict": None if known is None else words}
