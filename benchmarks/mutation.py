@@ -362,8 +362,10 @@ def run_one(place: Place, tests: Sequence[str], shadow: Path, root: Path, limit:
         # A second mutant of the same length, within a second, would pass for the first.
         for stale in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
             stale.unlink()
-    # 1: a test failed; 2: the tests could not be imported, which the mutant did.
-    return {0: "survived", 1: "killed", 2: "killed"}.get(done.returncode, "error")
+    # 1: a test failed; 2, or 4 of a conftest: they could not be imported, which the mutant did.
+    if done.returncode in {1, 2} or (done.returncode == 4 and b"conftest" in done.stderr):
+        return "killed"
+    return "error" if done.returncode else "survived"
 
 
 def run(chosen: Sequence[Mutant], options: argparse.Namespace, root: Path) -> None:
