@@ -167,7 +167,7 @@ def _write_index(
     for number, (role, chosen) in enumerate(roles.items()):
         part = contents[chosen.origin]
         order, unique[role] = ids.sorted_contents(part.digests[chosen.rows])
-        table = _table(raw, role, chosen, targets.values[chosen.origin], part, order)
+        table = _table(raw, role, chosen, targets.values[chosen.origin], part, order=order)
         _write(folder / f"{number}.arrow", table)
         # Ids of contents that all differ have the order of these; numbers of repetitions have not.
         digests[role] = _digests(table, order if len(unique[role]) == len(order) else None)
@@ -269,6 +269,7 @@ def _table(
     chosen: _Role,
     targets: NDArray[Any],
     part: Contents,
+    *,
     order: NDArray[np.intp],
 ) -> Any:
     """Returns the sample table of a role, whose contents are sorted by `order`."""
