@@ -9,6 +9,7 @@ evidently's classification preset (`--evidently PYTHON`, an interpreter that has
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -177,12 +180,22 @@ class Case(NamedTuple):
     fresh: bool = True
 
 
+@cache
+def as_installed() -> None:
+    """Compiles the packages, as installing does; an editable installation has sources alone."""
+    for name in ("crucibench", "crucibench_suites", "crucibench_adapters"):
+        for place in import_module(name).__path__:
+            compileall.compile_dir(place, quiet=1)
+
+
 def taken(case: Case, folder: Path) -> Taken:
     """Runs a command; its cache and runs lie in the folder."""
     if case.fresh:
         for place in ("cache", "results"):
             shutil.rmtree(folder / place, ignore_errors=True)
+    as_installed()
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CRUCIBENCH_CACHE": str(folder / "cache")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     # A process between, so that the peak is this command's and not that of an earlier one.
     code = (
         "import json, resource, subprocess, sys, time; start = time.perf_counter();"

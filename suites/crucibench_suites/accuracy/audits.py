@@ -492,7 +492,8 @@ def _unexplained(cell: CellEvidence, evidence: Evidence) -> Floats:
     bins = np.zeros(len(quality), dtype=np.int64)
     if confidence is not None:
         bins = _tenths(confidence)
-    return quality - pd.Series(quality).groupby(bins).transform("mean").to_numpy()
+    of_like = pd.Series(quality).groupby(bins).transform("mean")
+    return quality - np.asarray(of_like, dtype=np.float64)
 
 
 def _among_alike(cell: CellEvidence, evidence: Evidence, unexplained: Floats) -> Floats:

@@ -41,7 +41,7 @@ class Scorer:
         self._samples: dict[tuple[str, str, int | None], Samples] = (
             {} if before is None else before._samples
         )
-        self._recent = RecentRecords() if before is None else before._recent
+        self._recent: RecentRecords = RecentRecords() if before is None else before._recent
         self._passes: dict[tuple[str, ...], CellEvidence] = {} if before is None else before._passes
 
     def evidence(self, cell: PlannedCell, files: Mapping[str, CellFile]) -> Evidence:
