@@ -13,6 +13,9 @@ VISION := .venv-vision
 demo: $(STAMP)  ## evaluate the bundled models and write a report
 	$(BIN)/crucibench demo
 
+# A test run starts the same modules hundreds of times: they are compiled once, whatever is set.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A process for each core, and a thread for each process: libraries that start a thread for each core
 # in each of them only wait for one another.
 PYTEST := python -m pytest -n logical --dist loadfile --no-loadscope-reorder

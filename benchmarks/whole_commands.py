@@ -18,14 +18,13 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Sequence
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 from _report import load, publish, table
 
+ROOT = Path(__file__).resolve().parent.parent
 COMMAND = str(Path(sys.executable).parent / "crucibench")
 
 DATA = """
@@ -180,22 +179,15 @@ class Case(NamedTuple):
     fresh: bool = True
 
 
-@cache
-def as_installed() -> None:
-    """Compiles the packages, as installing does; an editable installation has sources alone."""
-    for name in ("crucibench", "crucibench_suites", "crucibench_adapters"):
-        for place in import_module(name).__path__:
-            compileall.compile_dir(place, quiet=1)
-
-
 def taken(case: Case, folder: Path) -> Taken:
     """Runs a command; its cache and runs lie in the folder."""
     if case.fresh:
         for place in ("cache", "results"):
             shutil.rmtree(folder / place, ignore_errors=True)
-    as_installed()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CRUCIBENCH_CACHE": str(folder / "cache")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        "OMP_NUM_THREADS": "1", "CRUCIBENCH_CACHE": str(folder / "cache"),
+    }  # fmt: skip
     # A process between, so that the peak is this command's and not that of an earlier one.
     code = (
         "import json, resource, subprocess, sys, time; start = time.perf_counter();"
@@ -276,6 +268,9 @@ def main() -> None:
     parser.add_argument("--evidently", default="", metavar="PYTHON")
     asked = parser.parse_args()
     rows, spent = [], 0.0
+    for packages in ("harness", "suites", "adapters"):
+        # As pip does where it installs a package; a checkout's modules are compiled at first use.
+        compileall.compile_dir(ROOT / packages, quiet=1)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "models.py").write_text(textwrap.dedent(MODELS), encoding="utf-8")

@@ -183,8 +183,13 @@ def _shows(text: str) -> list[str]:
 
 
 def test_no_form_of_a_secret_is_left_anywhere(
-    server: Any, serving_digits: dict[str, Any], spec: Any, shell: Shell, tmp_path: Path
+    server: Any, serving_digits: dict[str, Any], spec: Any, shell: Shell, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    from crucibench.cli._app import application
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRUCIBENCH_CACHE", str(tmp_path / "cache"))
     data = CANARY.encode()
     said = " ".join(
         [
@@ -199,13 +204,10 @@ def test_no_form_of_a_secret_is_left_anywhere(
     served = serving_digits | {"server_text": about, "authorization": f"Bearer {CANARY}"}
     printed = []
 
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "crucibench", *words], cwd=tmp_path, capture_output=True,
-            text=True, check=False, env=os.environ | {"CRUCIBENCH_CACHE": str(tmp_path / "cache")},
-        )  # fmt: skip
+    def call(*words: str) -> int:
+        done = CliRunner().invoke(application, words)
         printed.extend((done.stdout, done.stderr))
-        return done
+        return done.exit_code
 
     server.set(**served)
     done = shell(str(path), "--suite", "accuracy", OIP_TOKEN=CANARY)
@@ -216,7 +218,7 @@ def test_no_form_of_a_secret_is_left_anywhere(
         ("report", str(run), "-o", "again.html"), ("show", str(run), "--metrics"),
         ("publish", "--site", "site", str(run)),
     ):  # fmt: skip
-        assert call(*words).returncode == 0, printed[-1]
+        assert call(*words) == 0, printed[-1]
     # A failed run, and a crash of the worker, while the server repeats it in its errors.
     refuse = {"status": 400, "times": 10_000, "after_requests": 20, "body": {"error": said}}
     server.set(**served | {"refuse": refuse})

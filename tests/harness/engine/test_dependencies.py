@@ -162,14 +162,14 @@ def test_a_changed_file_concerns_the_models_that_read_it(
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    (tmp_path / "inner_of_test.py").write_text(
+    (tmp_path / "read_inside.py").write_text(
         "from pathlib import Path\nPath(__file__[:-3] + '.txt').read_text()"
     )
-    (tmp_path / "inner_of_test.txt").write_text("")
-    (tmp_path / "outer_of_test.py").write_text("import inner_of_test")
+    (tmp_path / "read_inside.txt").write_text("")
+    (tmp_path / "read_outside.py").write_text("import read_inside")
     monkeypatch.syspath_prepend(tmp_path)
-    yield "outer_of_test"
-    for name in ("inner_of_test", "outer_of_test"):
+    yield "read_outside"
+    for name in ("read_inside", "read_outside"):
         sys.modules.pop(name, None)
 
 
@@ -178,7 +178,7 @@ def test_what_a_module_read_counts_for_each_who_imports_it(tmp_path: Path, modul
         with Reads(tmp_path) as reads:
             exec(compile(f"import {module}", str(tmp_path / "user.py"), "exec"), {})
         assert [Path(file).name for file in reads.digests()] == [
-            "inner_of_test.py", "inner_of_test.txt", "outer_of_test.py",
+            "read_inside.py", "read_inside.txt", "read_outside.py",
         ]  # fmt: skip
 
 
