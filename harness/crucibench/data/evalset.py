@@ -96,7 +96,7 @@ class ArrowEvalSet(EvalSet):
 
     def slice(self, role: str, rows: Rows) -> Samples:
         """Returns the sample table at `rows`, in O(rows) memory."""
-        return self._index.roles[role].take(rows)
+        return self._index.roles[role].at(rows)[0]
 
     def batch(self, role: str, rows: Rows, spec: InputSpec) -> Batch:
         """Returns the samples at `rows` in the canonical form that `spec` asks for.

@@ -636,12 +636,11 @@ class RoleIndex:
         """Returns the whole sample table."""
         return self._samples(self._reader.read_all())
 
-    def take(self, rows: Rows) -> Samples:
-        """Returns the sample table at `rows`, in O(rows) memory."""
-        return self.at(rows)[0]
-
     def at(self, rows: Rows) -> tuple[Samples, NDArray[np.int64]]:
-        """Returns the same, and where the samples stand in the source's own data."""
+        """Returns the sample table at `rows`, and where they stand in the source's own data.
+
+        In O(rows) memory.
+        """
         chosen = as_rows(rows)
         last = self._last
         if not last or not np.array_equal(last[0][0], chosen):
