@@ -184,7 +184,6 @@ class TableStatistic:
         compute: maps tables (b, K, K), float64, to values (b,); nan where undefined.
         undefined: says of one table (K, K) why the value is undefined.
         note: says of one table what a reader of the value should know; may be empty.
-        samples: maps one table to the number of samples behind the value.
         of_margins: the same of right answers, samples and predictions by class, (b, K) each, where
             no other cell matters.
     """
@@ -192,7 +191,6 @@ class TableStatistic:
     compute: Callable[[Floats], Floats]
     undefined: Callable[[Floats], str]
     note: Callable[[Floats], str] = lambda _: ""
-    samples: Callable[[Floats], float] = lambda table: float(table.sum())
     of_margins: Callable[[Floats, Floats, Floats], Floats] | None = None
 
     def __call__(self, tables: ArrayLike) -> Floats:
@@ -221,8 +219,9 @@ class TableStatistic:
         if counts.ndim != 2:
             raise ValueError(f"table: expected shape (K, K), got {counts.shape}")
         reason = self.undefined(counts) if counts.any() else "no samples"
-        n = int(self.samples(counts))
-        return value_of(self(counts[None])[0], n, reason=reason, note=self.note(counts))
+        return value_of(
+            self(counts[None])[0], int(counts.sum()), reason=reason, note=self.note(counts)
+        )
 
 
 @dataclass(frozen=True)
