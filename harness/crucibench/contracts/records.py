@@ -146,10 +146,10 @@ class Records:
         Raises:
             ValueError: if an id is missing or occurs twice.
         """
-        own = self.ids
-        if len(own) == len(ids) and bool(np.all(own == ids)):
+        column = self.table.column("id")
+        if column.equals(pa.chunked_array([pa.array(ids, column.type)])):
             return self
-        index = pd.Index(own)
+        index = pd.Index(self.ids)
         if not index.is_unique:
             raise ValueError(
                 "records: expected each id once; pick a point first, and one of several draws"

@@ -349,6 +349,7 @@ class RowMetric:
         by_sample: how well each sample is answered, shape (n,), higher being better, where the
             number is no mean over samples: says on which of them one model is better.
         askings: of a mean over several askings of the same samples, the form of each.
+        value: the number itself, where it is known without a pass over the samples.
     """
 
     of_rows: OfRows
@@ -363,6 +364,7 @@ class RowMetric:
     rare: int | None = None
     by_sample: Floats | None = None
     askings: tuple[Form, ...] = ()
+    value: float | None = None
 
     def __post_init__(self) -> None:
         if self.influence is None and isinstance(self.of_rows, Statistic):
