@@ -56,8 +56,8 @@ demo-models: $(DEV)  ## train the bundled models again
 	$(BIN)/python examples/train_demo_models.py
 	$(BIN)/python examples/train_demo_texts.py
 
-reference: $(DEV)  ## the demo's site and leaderboard, in results/reference, and the pictures of docs
-	$(BIN)/python examples/publish_reference.py
+reference: $(DEV)  ## the boards' site, cards and bundles, in results/reference, and the pictures of docs
+	$(BIN)/python examples/publish_reference.py --demo
 
 release-check: $(DEV)  ## which pages of evidence are older than the code they speak of; CI does not run it
 	$(BIN)/python benchmarks/release_check.py

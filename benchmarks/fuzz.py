@@ -49,7 +49,6 @@ from crucibench.data.sources.boxes import Listed
 from crucibench.data.sources.tables import MISSING, CsvFiles
 from crucibench.data.sources.voc import VocSource
 from crucibench.gating.policy import read_policy
-from crucibench.report.timeline import read_log
 from crucibench.spec.models import Spec
 from crucibench.store.archive import write_archive
 from crucibench.store.cells import read_cell
@@ -69,7 +68,7 @@ SECONDS_AT_MOST = 1.0
 BYTES_AT_MOST = 256 << 20
 BATCH = 2000
 CORPUS_AT_MOST = 400
-_TRACED = ("util/untrusted/", "store/", "gating/policy.py", "data/images.py", "report/timeline.py",
+_TRACED = ("util/untrusted/", "store/", "gating/policy.py", "data/images.py",
            "data/sources/voc.py", "util/coco.py")  # fmt: skip
 _ROOT = str(Path(crucibench.__file__).parent)
 
@@ -286,7 +285,6 @@ COCO = {
     "annotations": [{"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4.5], "area": 9,
                      "iscrowd": 0}],
 }  # fmt: skip
-EVENTS = b'{"time": 1.5, "event": "started"}\n{"time": 2, "event": "shard", "cell": "a"}\n'
 PARSERS: Mapping[str, Parser] = {
     "YAML": Parser((YAML, _yaml(SPEC)), read_yaml, "yaml"),
     "JSON": Parser(
@@ -304,7 +302,6 @@ PARSERS: Mapping[str, Parser] = {
     "manifest": Parser(
         (_json(MANIFEST),), _in_run("manifest.json", lambda r: r.manifest), "json", _json
     ),
-    "log of a run": Parser((EVENTS,), read_log, "json"),
     "pack": Parser(tuple(bytes([n]) + one for n, one in enumerate(
         [_yaml(SPEC), _json(CELL), _json(CARD), _json(MODELS), _json(PACKED)])), _pack, "json"),
     "ZIP archive": Parser((_zip(zipfile.ZIP_STORED), _zip(zipfile.ZIP_DEFLATED)), _members),

@@ -4,8 +4,9 @@
 
 Builds wheel and sdist, looks into both, installs the wheel into an environment of its own with the
 constraints of the checkout, and runs there, from a folder that knows nothing of the checkout, the
-commands of the README on two models of which one is right more often by construction. The decision
-is right if it says to ship that one.
+commands of the README on logged predictions of models of which it is known by construction which is
+right more often. The decision is right if it says to ship that one; the gate, if it lets the better
+one pass and stops a worse one.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ rng = np.random.default_rng(0)
 claims = pd.DataFrame({"claim": range(1200), "amount": rng.lognormal(6, 1, 1200).round(2)})
 claims["fraud"] = rng.choice(["no", "yes"], 1200, p=[0.7, 0.3])
 claims.to_csv("claims.csv", index=False)
-for name, wrong in {"old": 0.15, "new": 0.08}.items():
+for name, wrong in {"old": 0.15, "new": 0.08, "worse": 0.2}.items():
     flipped = rng.random(1200) < wrong
     said = claims["fraud"].where(~flipped, claims["fraud"].map({"no": "yes", "yes": "no"}))
     logged = pd.DataFrame({"claim": claims["claim"], "decision": said})
@@ -80,6 +81,25 @@ def main() -> None:
         rows.append(("from the first command to the decision", _seconds(began)))
         right = first.startswith(("Ship new", "claims: Ship new"))
         rows.append(("the decision", f"{first} ({'right' if right else 'wrong'})"))
+        began = time.perf_counter()
+        for name in ("old", "new", "worse"):
+            _timed("(a run of one)", [], place, [
+                crucibench, "run", "--quiet", "--suite", "accuracy", "--out", name,
+                "--model", f"predictions:{name}.csv?id=claim&prediction=decision",
+                "--data", "csv:claims.csv?target=fraud&id=claim",
+            ])  # fmt: skip
+        pack = [crucibench, "pack", "latest", "--out", "old", "-o", "baseline.cbz"]
+        _timed("(`crucibench pack`)", [], place, pack)
+        policy = _timed("(`crucibench gate --init`)", [], place, [
+            crucibench, "gate", "--init", "--baseline", "baseline.cbz",
+        ])  # fmt: skip
+        (place / "policy.yaml").write_text(policy)
+        for name, code in (("new", 0), ("worse", 1)):
+            gate = [crucibench, "gate", "--baseline", "baseline.cbz", "--out", name]
+            said = subprocess.run(gate, cwd=place, capture_output=True, check=False).returncode
+            right = right and said == code
+            rows.append((f"`crucibench gate`, {name}", f"exit code {said}, {code} is right"))
+        rows.append(("three runs, a pack, a policy and two gates", _seconds(began)))
         sizes = sorted(
             ((_size(path), path.name) for path in python.parents[1].glob("lib/*/site-packages/*")),
             reverse=True,

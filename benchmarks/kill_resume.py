@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,10 +147,12 @@ def results(root: Path) -> Mapping[str, Any]:
 
 
 def log(root: Path | None) -> list[dict[str, Any]]:
-    from crucibench.report.timeline import read_log
-
     path = None if root is None else root / "events.jsonl"
-    return read_log(path)[0] if path is not None and path.is_file() else []
+    events: list[dict[str, Any]] = []
+    for line in path.read_text().splitlines() if path is not None and path.is_file() else ():
+        with suppress(ValueError):  # a kill may tear a line
+            events.append(json.loads(line))
+    return events
 
 
 def phase(events: list[dict[str, Any]], before: int) -> str:

@@ -185,7 +185,8 @@ def section(name: str, lines: Sequence[Line]) -> list[str]:
     shown, before = [], dict[str, Line]()
     for line in lines:
         exponent = ""
-        if (last := before.get(line.what)) and name != "workers":
+        last = before.get(line.what)
+        if last and line.size > 1.5 * last.size and name != "workers":
             more = math.log(line.taken.cpu / last.taken.cpu)
             exponent = f"{more / math.log(line.size / last.size):.2f}"
         before[line.what] = line

@@ -7,6 +7,7 @@ manners, ``GET /seen`` tells what it was asked:
 
 - ``says``: text in the prompt to what it answers, before anything else;
 - ``refuse``: ``[{"status": 429, "every": 3}]``: every so many requests are answered so, once each;
+- ``reject``: text in the prompt of questions that are answered by status 400, with the prompt;
 - ``drop_every``: every so many answers break off half-way, and are not seen as answered;
 - ``alter``: the share of answers that another model gives;
 - ``apologise``: the share of answers that are refusals;
@@ -102,6 +103,8 @@ class Handler(BaseHTTPRequestHandler):
         chat = "messages" in body
         prompts = [body["messages"][-1]["content"]] if chat else body["prompt"]
         prompts = [prompts] if isinstance(prompts, str) else prompts
+        if any(text in prompt for text in _config.get("reject", []) for prompt in prompts):
+            return self.tell(400, {"error": f"not allowed: {prompts[0]}"})
         drop = _config.get("drop_every")
         cut = bool(drop) and number % drop == 0
         with _LOCK:
@@ -143,7 +146,10 @@ class Handler(BaseHTTPRequestHandler):
         if len(text) >= body["max_tokens"] and said is None:
             end = "length"
         part = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-        return {**part, "finish_reason": end, "made": len(text)}
+        logs = [loglikelihood(a, b, table) for a, b in pairwise((prompt[-1:] or "?") + text)]
+        told = {"content": [{"logprob": one} for one in logs]} if chat else {"token_logprobs": logs}
+        more = {"logprobs": told} if body.get("logprobs") else {}
+        return {**part, **more, "finish_reason": end, "made": len(text)}
 
     def written(self, prompt: str, body: dict[str, Any], table: Any) -> str:
         text = prompt[-1:] or "?"

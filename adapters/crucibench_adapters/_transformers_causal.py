@@ -202,9 +202,9 @@ class CausalAdapter(Asking):
             values = self._passed(part)
             asked = [one for group in part for one in group]
             seconds = (time.perf_counter() - begun) / len(asked)
-            for one, (value, greedy) in zip(asked, values, strict=True):
+            for one, (value, logs, greedy) in zip(asked, values, strict=True):
                 found[one.place] = Reply(
-                    loglikelihood=value, greedy=greedy, tokens=len(one.continuation),
+                    loglikelihood=value, logprobs=logs, greedy=greedy, tokens=len(one.continuation),
                     prompt_tokens=len(one.context), seconds=seconds, cut=one.cut,
                     doubled_start=one.doubled,
                 )  # fmt: skip
@@ -226,8 +226,12 @@ class CausalAdapter(Asking):
         if batch:
             yield batch
 
-    def _passed(self, groups: Sequence[Sequence[_Asked]]) -> list[tuple[float, bool]]:
-        """Returns log-likelihood, and whether it is the greedy text, of each continuation."""
+    def _passed(
+        self, groups: Sequence[Sequence[_Asked]]
+    ) -> list[tuple[float, tuple[float, ...], bool]]:
+        """Returns log-likelihood, in all and by token, and whether it is the greedy text, of each
+        continuation.
+        """
         import torch
 
         if self._encodes:
@@ -246,7 +250,8 @@ class CausalAdapter(Asking):
         starts = np.cumsum([0, *lengths[:-1]])
         sums = np.minimum(0.0, np.add.reduceat(picked, starts))
         greedy = np.logical_and.reduceat(best, starts)
-        return list(zip(sums.tolist(), greedy.tolist(), strict=True))
+        logs = (tuple(part.tolist()) for part in np.split(picked, starts[1:]))
+        return list(zip(sums.tolist(), logs, greedy.tolist(), strict=True))
 
     def _after_shared(self, groups: Sequence[Sequence[_Asked]]) -> _Logits:
         """Passes each context once, then all its continuations side by side, blind to each other.
@@ -362,7 +367,7 @@ class CausalAdapter(Asking):
                 alone = self._passed([[one] for group in groups for one in group])
         except Exception:
             return False
-        return bool(np.allclose([a for a, _ in together], [b for b, _ in alone], atol=_APART))
+        return bool(np.allclose([a for a, *_ in together], [b for b, *_ in alone], atol=_APART))
 
     def _filled(
         self, rows: Sequence[Sequence[int]], *, left: bool, filling: int | None = None

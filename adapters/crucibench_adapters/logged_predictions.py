@@ -180,7 +180,11 @@ class PredictionsAdapter(Adapter):
             )
         draw = batch.draw if self._columns.draw else 0
         places = self._logged.places[draw] if draw < len(self._logged.places) else _NOWHERE
-        at = places.index.get_indexer(pd.Index(batch.keys, dtype=object))
+        index, keys = places.index, pd.Index(batch.keys, dtype=object)
+        at = np.array(batch.rows, dtype=np.int64)
+        # Most files have the order of the data: then nothing has to be looked up.
+        if len(at) != len(keys) or max(at, default=0) >= len(index) or not index[at].equals(keys):
+            at = index.get_indexer(keys)
         missing = [batch.keys[row] for row in np.flatnonzero(at < 0)]
         if missing:
             raise InputError(
@@ -427,7 +431,10 @@ def _numbers(frame: Any, name: str, file: Path) -> NDArray[np.float64]:
 
 
 def _places(frame: Any, columns: _Columns, file: Path) -> list[pd.Series[int]]:
-    names = np.array([plain_name(entry) for entry in frame[columns.id].tolist()], dtype=object)
+    given = frame[columns.id]
+    names = np.asarray(given, dtype=object)
+    if not isinstance(given.dtype, pd.StringDtype):
+        names = np.array([plain_name(entry) for entry in given.tolist()], dtype=object)
     draws = np.zeros(len(frame), dtype=np.int64)
     if columns.draw:
         draws = np.unique(_numbers(frame, columns.draw, file), return_inverse=True)[1]

@@ -2,9 +2,10 @@
 
 Options: ``model=NAME``; ``api=chat`` (the default, which writes) or ``api=completions``, which also
 says how probable a continuation is where the server echoes the prompt with log-probabilities;
-``batch=N``, prompts to a request of completions at most (16); ``price_in`` and ``price_out``, for
-1,000,000 tokens of prompts and answers, which `remote.max_cost` is held against; ``prompt=FILE``,
-of texts in classes: ``template``, ``verbalisers`` and ``unparsed``.
+``logprobs=true`` asks for those of tokens that are written, too; ``batch=N``, prompts to a request
+of completions at most (16); ``price_in`` and ``price_out``, for 1,000,000 tokens of prompts and
+answers, which `remote.max_cost` is held against; ``prompt=FILE``, of texts in classes:
+``template``, ``verbalisers`` and ``unparsed``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from crucibench.contracts.capability import Capability, InputSpec, ScoreKind
 from crucibench.contracts.task import OutputError
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
-from crucibench.util.http.client import Client
+from crucibench.util.http.client import Client, RemoteError
 from crucibench.util.http.client import Reply as HttpReply
 from crucibench.util.http.limits import WaitingClock, budget_of
 from crucibench.util.numbers import parse_number
@@ -32,12 +33,14 @@ from crucibench.util.untrusted.json_text import parse_json
 from crucibench_adapters._class_prompts import OPTION, class_prompt, prompt_files
 from crucibench_adapters._servers import server_address
 
-_OPTIONS = ("model", "api", "batch", "price_in", "price_out", OPTION)
+_OPTIONS = ("model", "api", "batch", "logprobs", "price_in", "price_out", OPTION)
 _FORM = "openai:https://HOST/v1?model=NAME"
 _APIS = ("chat", "completions")
 _BATCH = 16
 _MILLION = 1e6
 _MOST_BYTES = 1 << 28
+_REFUSALS = frozenset({400, 413, 422})
+"""Statuses that speak of the question: another one may well be answered."""
 _ENDS = {"content_filter": "refused", "max_tokens": "length"}
 
 
@@ -61,6 +64,7 @@ class OpenAIAdapter(Asking):
             raise InputError(f"option batch: expected a whole number from 1 up, got {batch!r}")
         for name in ("price_in", "price_out"):
             _price(uri, name)
+        uri.flag("logprobs")
         return Sources(prompt_files(uri, base))
 
     @classmethod
@@ -77,6 +81,7 @@ class OpenAIAdapter(Asking):
         self._model = uri.query["model"]
         self._chat = uri.query.get("api", "chat") == "chat"
         self._batch = int(uri.query.get("batch", _BATCH))
+        self._logs = uri.flag("logprobs")
         self._prices = _price(uri, "price_in"), _price(uri, "price_out")
         asks = {Capability.TEXTS} if self._chat else {Capability.TEXTS, Capability.LOGLIKELIHOODS}
         if self.class_prompt is not None:
@@ -117,9 +122,19 @@ class OpenAIAdapter(Asking):
         else:
             path, body = "completions", self._body(questions)
         content = json.dumps({"model": self._model, **body}).encode()
-        answer = self._client.post(
-            f"{self._url}/{path}", content, {"Content-Type": "application/json"}, stop
-        )
+        try:
+            answer = self._client.post(
+                f"{self._url}/{path}", content, {"Content-Type": "application/json"}, stop
+            )
+        except RemoteError as error:
+            # Of several questions nothing says which is meant, and a likelihood has no substitute.
+            (asked, *others) = questions
+            if error.status not in _REFUSALS or others or asked.continuation is not None:
+                raise
+            none = ("",) * asked.sampling.n
+            replies = [Reply(texts=none, finish=none, error=str(error))]
+            self.came(asked, replies[0])
+            return replies
         try:
             document = parse_json(answer.content, self._url, most=_MOST_BYTES, values=_MOST_BYTES)
             choices = sorted(document["choices"], key=lambda one: one.get("index", 0))
@@ -140,13 +155,16 @@ class OpenAIAdapter(Asking):
         return replies
 
     def _chat_body(self, question: Question) -> dict[str, Any]:
-        return {"messages": question.messages, **_sampled(question)}
+        more = {"logprobs": True} if self._logs else {}
+        return {"messages": question.messages, **_sampled(question), **more}
 
     def _body(self, questions: Sequence[Question]) -> dict[str, Any]:
         if any(len(question.messages) > 1 for question in questions):
             raise InputError("system and turns: completions take no messages: api=chat does")
         if questions[0].continuation is None:
-            return {"prompt": [one.prompt for one in questions], **_sampled(questions[0])}
+            more = {"logprobs": 1} if self._logs else {}
+            prompts = [one.prompt for one in questions]
+            return {"prompt": prompts, **_sampled(questions[0]), **more}
         # One token more is asked for: some servers refuse to write none.
         return {
             "prompt": [one.prompt + str(one.continuation) for one in questions],
@@ -178,6 +196,7 @@ class OpenAIAdapter(Asking):
         if question.continuation is not None:
             return _likelihood(question, choices[0])
         texts, ends = [], []
+        logs: list[float] = []
         for choice in choices:
             message = choice["message"] if self._chat else {"content": choice["text"]}
             refusal = message.get("refusal")
@@ -185,7 +204,11 @@ class OpenAIAdapter(Asking):
             # Records are kept: what a server echoes of a header must not be among them.
             texts.append(self._client.headers.scrub(str(refusal or message.get("content") or "")))
             ends.append("refused" if refusal else _ENDS.get(end, end))
-        return {"texts": tuple(texts), "finish": tuple(ends)}
+            told = choice.get("logprobs") or {}
+            logs += told.get("token_logprobs") or (
+                one["logprob"] for one in told.get("content") or ()
+            )
+        return {"texts": tuple(texts), "finish": tuple(ends), "logprobs": tuple(logs) or None}
 
     def unidentified(self) -> str:
         return "it is a server, which may answer for another model tomorrow"
@@ -241,7 +264,10 @@ def _likelihood(question: Question, choice: Any) -> dict[str, Any]:
             value >= max((tops[at] or {}).values(), default=value)
             for at, value in zip(own, logs, strict=True)
         )
-    return {"loglikelihood": float(sum(logs)), "greedy": greedy, "tokens": len(own)}
+    return {
+        "loglikelihood": float(sum(logs)), "greedy": greedy, "tokens": len(own),
+        "logprobs": tuple(logs),
+    }  # fmt: skip
 
 
 def _price(uri: URI, name: str) -> float | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
+import importlib.util
 import json
 import math
 import os
@@ -10,10 +12,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import skops.io
+import torch
 import yaml
+from safetensors.torch import save
 
 import crucibench as cb
 from crucibench.comparing.claims import claims_of
@@ -43,6 +49,77 @@ def work_folder(name: str) -> Path:
     return folder
 
 
+def arguments(doc: str, *, source: bool = True) -> argparse.Namespace:
+    """Reads the command line of a board: the folder of the data, and how much is asked."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    if source:
+        parser.add_argument("source", type=Path, help="the folder of the data")
+    parser.add_argument("--attacked", type=int, default=500, help="samples that are attacked")
+    parser.add_argument("--preset", choices=("quick", "standard"), default="standard")
+    return parser.parse_args()
+
+
+class Recipe(NamedTuple):
+    """How networks of one kind are trained.
+
+    Attributes:
+        factory: the function of the board's module that makes one.
+        seeds: how many are trained.
+        fit: trains a network in place.
+    """
+
+    factory: str
+    seeds: int
+    fit: Callable[[Any], None]
+
+
+def train(
+    folder: Path,
+    linear: dict[str, Callable[[], Any]],
+    module: Path,
+    recipes: dict[str, Recipe],
+) -> list[dict[str, Any]]:
+    """Trains all models that are not in the folder yet, and returns their entries of the spec.
+
+    Args:
+        folder: the board's; the module is copied there.
+        linear: by name, what fits and returns a model of scikit-learn.
+        module: the file with the networks' factories.
+        recipes: by name, the networks'; other seeds than the first are named NAME-SEED.
+    """
+    entries: list[dict[str, Any]] = []
+    for name, fitted in linear.items():
+        path = folder / f"{name}.skops"
+        if not path.is_file():
+            skops.io.dump(fitted(), path)
+        entries.append({"name": name, "uri": f"sklearn:{path.name}"})
+    factories = loaded(Path(shutil.copy(module, folder)))
+    for recipe, (factory, seeds, fit) in recipes.items():
+        for seed in range(seeds):
+            name = f"{recipe}-{seed}" if seed else recipe
+            path = folder / f"{name}.safetensors"
+            if not path.is_file():
+                torch.manual_seed(seed)
+                network = getattr(factories, factory)()
+                fit(network)
+                path.write_bytes(save(network.state_dict()))
+            uri = f"torch:{module.name}:{factory}?weights={path.name}"
+            entry: dict[str, Any] = {"name": name, "uri": uri, "seed": seed}
+            if seed:
+                entry["replicate_of"] = recipe
+            entries.append(entry)
+    return entries
+
+
+def loaded(path: Path) -> Any:
+    """Returns a file of Python as a module; it finds what lies beside it."""
+    place = importlib.util.spec_from_file_location(path.stem, path)
+    assert place is not None and place.loader is not None
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    return module
+
+
 def publish(
     name: str,
     spec: dict[str, Any],
@@ -63,20 +140,35 @@ def publish(
     Raises:
         SystemExit: if something failed or is not sound: nothing is published then.
     """
-    folder = work_folder(name)
-    (folder / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
     began = time.perf_counter()
-    done = _crucibench(folder, "run", "--quiet", "spec.yaml", "--out", "runs")
-    if done.returncode not in {0, 4}:
-        raise SystemExit(done.stderr)
-    root = max((folder / "runs").glob("*/manifest.json"), key=os.path.getmtime).parent
-    checked = _crucibench(folder, "verify", "--quiet", str(root))
-    if checked.returncode:
-        raise SystemExit(checked.stdout + checked.stderr)
+    root = finished(work_folder(name), "spec", spec)
     run = cb.load(root)
     write_tables(name, run, command=command, source=source, facts=facts)
     print(f"{TABLES / name}: {time.perf_counter() - began:.0f} s")
     return run
+
+
+def finished(folder: Path, name: str, spec: dict[str, Any]) -> Path:
+    """Writes a spec, runs it or resumes its run, verifies that, and returns its folder.
+
+    Args:
+        folder: the board's; runs of the spec NAME.yaml lie in its folder `runs`, or `NAME-runs`.
+        name: of the spec's file.
+        spec: as a user writes it.
+
+    Raises:
+        SystemExit: if something failed or is not sound.
+    """
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
+    out = "runs" if name == "spec" else f"{name}-runs"
+    done = crucibench(folder, "run", "--quiet", f"{name}.yaml", "--out", out)
+    if done.returncode not in {0, 4}:
+        raise SystemExit(done.stderr)
+    root = max((folder / out).glob("*/manifest.json"), key=os.path.getmtime).parent
+    checked = crucibench(folder, "verify", "--quiet", str(root))
+    if checked.returncode:
+        raise SystemExit(checked.stdout + checked.stderr)
+    return root
 
 
 def write_tables(
@@ -87,11 +179,11 @@ def write_tables(
     shutil.rmtree(tables, ignore_errors=True)
     tables.mkdir(parents=True)
     shutil.copy(work_folder(name) / "spec.yaml", tables)
-    _write(tables / "numbers.csv", _NUMBERS, run.metrics().to_dict("records"))
-    _write(tables / "recipes.csv", _RECIPES, run.recipes().to_dict("records"))
-    _write(tables / "pairs.csv", _PAIRS, _pairs(run))
+    write_rows(tables / "numbers.csv", _NUMBERS, run.metrics().to_dict("records"))
+    write_rows(tables / "recipes.csv", _RECIPES, run.recipes().to_dict("records"))
+    write_rows(tables / "pairs.csv", _PAIRS, _pairs(run))
     board = leaderboard([run], ranked=True)
-    _write(
+    write_rows(
         tables / "ranks.csv",
         ("data", "model", "address", "value", "lower", "upper", "n", "rank_lower", "rank_upper"),
         [number for one in json.loads(json_text(board))["boards"] for number in one["numbers"]],
@@ -127,7 +219,8 @@ def write_tables(
     (tables / "about.json").write_text(f"{text}\n", encoding="utf-8")
 
 
-def _crucibench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def crucibench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a folder and returns what came of it."""
     return subprocess.run(
         [sys.executable, "-m", "crucibench", *words],
         cwd=folder, text=True, capture_output=True, check=False,
@@ -161,7 +254,8 @@ def _pairs(run: Run) -> list[dict[str, Any]]:
     return found
 
 
-def _write(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+def write_rows(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    """Writes a table of these columns."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)

@@ -1,6 +1,6 @@
 """The board of tables: who earns more than 50,000 dollars, by sex, race and age.
 
-    python examples/boards/adult.py FOLDER [--preset quick] [--attacked 500] [--queries 150]
+    python examples/boards/adult.py FOLDER [--attacked 500] [--preset standard]
 
 FOLDER holds `adult-train.csv` and `adult-test.csv`: adult.data and adult.test of the UCI Machine
 Learning Repository (Becker and Kohavi 1996, CC BY 4.0). Models are trained on the former and tested
@@ -10,7 +10,6 @@ persons apart who are alike in all else, so that they are not taken for one pers
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import skops.io
-from _board import TABLES, publish, work_folder
+from _board import TABLES, arguments, publish, work_folder
 from numpy.typing import NDArray
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -157,12 +156,7 @@ def _thresholds(frame: pd.DataFrame, folder: Path) -> None:
 
 def main() -> None:
     """Reads the command line, trains, runs and publishes."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("source", type=Path)
-    parser.add_argument("--attacked", type=int, default=500)
-    parser.add_argument("--queries", type=int, default=150)
-    parser.add_argument("--preset", choices=("quick", "standard"), default="quick")
-    args = parser.parse_args()
+    args = arguments(__doc__)
     folder = work_folder("adult")
     test = read(args.source / "adult-test.csv")
     test.to_csv(folder / "test.csv", index=False)
@@ -198,7 +192,7 @@ def main() -> None:
                 "adversarial": {
                     "eps": [0.1, 0.25, 0.5],
                     "limit": args.attacked,
-                    "queries": args.queries,
+                    "queries": 150,
                     # What somebody could write otherwise on a form; not age, sex or race.
                     "constraints": {
                         "mutable": [

@@ -69,8 +69,15 @@ class Gru(Reader):
 
     def summary(self, words: torch.Tensor) -> torch.Tensor:
         """Returns the largest state over the words, by dimension."""
-        states, _ = self.body(self.embedding(words))
-        largest: torch.Tensor = states.masked_fill((words == 0)[..., None], -1.0).amax(dim=1)
+        # Packed, so that the way back begins at a text's last word, not in what fills the batch up.
+        lengths = (words != 0).sum(dim=1).cpu()
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embedding(words), lengths, batch_first=True, enforce_sorted=False
+        )
+        states, _ = nn.utils.rnn.pad_packed_sequence(
+            self.body(packed)[0], batch_first=True, padding_value=-1.0
+        )
+        largest: torch.Tensor = states.amax(dim=1)
         return largest
 
 

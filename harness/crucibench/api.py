@@ -196,6 +196,7 @@ def with_views(run: Run, policy: Policy | None = None) -> Run:
         from crucibench.report.html import write_views
 
         write_views(run, policy=policy)
+    run.scorer = None
     return run
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from crucibench.cli._errors import BAD, print_error
 from crucibench.cli._options import BoardFormat, Format, Progress
 from crucibench.cli._output import NotePrinter, describe_cell, draw, emit, write
-from crucibench.cli._progress import ProgressListener
 from crucibench.comparing.run_parity import exit_code, pairs_of
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.engine.options import RunOptions
@@ -32,35 +31,19 @@ def evaluate(
     progress: Progress = "auto", *, policy: Policy | None = None,
 ) -> int:  # fmt: skip
     """Carries out a run, prints plan, progress and scorecard, and returns the exit code."""
+    from crucibench.api import carry_out, judge_of
+    from crucibench.cli._plan import plan_document, plan_tables
     from crucibench.cli._progress import listener_for
-    from crucibench.engine.run import run_layout, with_current_reads
+    from crucibench.engine.run import execute, run_layout, with_current_reads
 
     resolved = with_current_reads(resolved, options)
     announce = not options.dry_run
     listener = listener_for(resolved, progress, quiet=quiet, announce=announce)
     layout = run_layout(resolved, options)
-    return listener.run_and_report(
-        lambda: _execute(
-            resolved, options, layout, listener, form=form, quiet=quiet, policy=policy
-        ),
-        layout,
-    )
-
-
-def _execute(
-    resolved: Resolved, options: RunOptions, layout: Layout, listener: ProgressListener, *,
-    form: Format, quiet: bool, policy: Policy | None,
-) -> int:  # fmt: skip
-    from crucibench.api import carry_out, judge_of
-    from crucibench.cli._plan import plan_document, plan_tables
-    from crucibench.engine.run import execute
-
     if layout.manifest.is_file() and not options.fresh and not options.dry_run:
-        done = f"run {resolved.run_id} is finished already: nothing to do (--fresh runs it again)"
-        if listener.for_people:
-            NotePrinter(quiet)(done)
-        else:
-            listener.note(done)
+        NotePrinter(quiet)(
+            f"run {resolved.run_id} is finished already: nothing to do (--fresh runs it again)"
+        )
     try:
         with listener.at_work():
             if options.dry_run or options.part is not None:
@@ -80,13 +63,7 @@ def _execute(
         return 0
     if options.part is not None:
         return _report_part(layout, quiet)
-    if listener.for_people:
-        return _report_looks(run, resolved, show_result(run, form, quiet, policy), quiet)
-
-    for pair in pairs_of(run):
-        listener.note(pair.sentence())
-    print_board(leaderboard([run]), form)
-    return _report_looks(run, resolved, exit_code(run), quiet)
+    return _report_looks(run, resolved, show_result(run, form, quiet, policy), quiet)
 
 
 def _report_looks(run: Run, resolved: Resolved, code: int, quiet: bool) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "json", "csv", "md"]
 BoardFormat = Literal["table", "json", "csv", "md", "html", "latex"]
-Progress = Literal["auto", "bars", "lines", "json", "none"]
+Progress = Literal["auto", "bars", "lines", "none"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -83,8 +83,7 @@ QUIET = click.option(
 PROGRESS = click.option(
     "--progress", type=click.Choice(get_args(Progress)), default="auto",
     show_default=True,
-    help="How to show progress on stderr; auto: bars in a terminal, else lines; "
-    "json: an object a line, for programs.",
+    help="How to show progress on stderr; auto: bars in a terminal, else lines.",
 )  # fmt: skip
 OUT = click.option(
     "--out", type=click.Path(path_type=Path), default="results", show_default=True,
@@ -336,6 +335,27 @@ def find_finished_run(reference: str, out: Path) -> Run:
     run = find_any_run(reference, out)
     _ = run.manifest
     return run
+
+
+def find_run_and_model(reference: str, out: Path) -> tuple[Run, str]:
+    """Returns a run and the model that is meant, or "".
+
+    Raises:
+        InputError: if there is no such finished run, or it has no such model.
+    """
+    from crucibench.util.suggest import unknown
+
+    head, colon, model = reference.rpartition(":")
+    try:
+        return find_finished_run(reference, out), ""
+    except InputError:
+        if not colon:
+            raise
+        run = find_finished_run(head, out)
+    known = [*dict.fromkeys(name for name, _ in run.models)]
+    if model not in known:
+        raise InputError(unknown("model", model, known))
+    return run, model
 
 
 def find_sound_runs(references: Sequence[str], out: Path) -> list[Run]:

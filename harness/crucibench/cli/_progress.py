@@ -1,19 +1,14 @@
-"""Report the progress of a run on stderr: as bars, as lines, as JSON lines, or not at all."""
+"""Report the progress of a run on stderr: as bars, as lines, or not at all."""
 
 from __future__ import annotations
 
 import contextlib
-import io
-import json
-import math
 import os
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TextIO
 
 import click
 from rich import progress as rich_progress
@@ -27,18 +22,16 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from crucibench.cli._errors import exit_code
 from crucibench.cli._forecast import Forecast, range_words
 from crucibench.cli._options import Progress
-from crucibench.cli._output import console, describe_cell, draw, plain, print_table, visible, warn
-from crucibench.cli._plan import plan_document, plan_tables
+from crucibench.cli._output import console, describe_cell, draw, print_table, visible, warn
+from crucibench.cli._plan import plan_tables
 from crucibench.engine.inspect import Inspection
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan.plan import Plan, PlannedCell
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.report.format import duration
 from crucibench.store.cells import CellFile
-from crucibench.store.layout import Layout
 from crucibench.util.text import shorten
 
 
@@ -68,13 +61,7 @@ INTERRUPTED = "interrupted; give the same command again to resume"
 
 
 class ProgressListener(Listener):
-    """Keeps the plan and prints nothing; the base of the listeners that print progress.
-
-    Attributes:
-        for_people: whether sentences and tables on stderr are for somebody to read.
-    """
-
-    for_people = True
+    """Keeps the plan and prints nothing; the base of the listeners that print progress."""
 
     def __init__(self) -> None:
         self._planned: tuple[Plan, Inspection] | None = None
@@ -87,10 +74,6 @@ class ProgressListener(Listener):
 
     def planned(self, plan: Plan, inspection: Inspection) -> None:
         self._planned = plan, inspection
-
-    def run_and_report(self, work: Callable[[], int], layout: Layout) -> int:
-        """Does the work and returns its exit code; a listener for programs reports the end."""
-        return work()
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -320,180 +303,6 @@ class BarProgress(LineProgress):
         self._board.console.print(Text(visible(text)))
 
 
-_JSON_EVERY = 1.0
-
-
-class JsonProgress(ProgressListener):
-    """Writes each event as one JSON object a line, with its time.
-
-    What models and libraries print meanwhile becomes events too, so that every line can be read.
-    """
-
-    for_people = False
-
-    def __init__(
-        self,
-        resolved: Resolved,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        """Starts with nothing done.
-
-        Args:
-            resolved: the spec.
-            clock: seconds, not going back; the times of events are wall-clock times.
-        """
-        super().__init__()
-        self._resolved = resolved
-        self._clock = clock
-        self._stream = sys.stderr
-        self._cells: dict[str, UnderWay] = {}
-        self._last_written: dict[str, float] = {}
-        self._unwritten: set[str] = set()
-
-    # -- calls from the engine ------------------------------------------------------------------
-
-    def note(self, message: str) -> None:
-        self._write("note", message=message)
-
-    def indexing(self, data: str, done: int, total: int) -> None:
-        if self._is_time(f"indexing {data}") or done == total:
-            self._write("indexing", data=data, done=done, total=total or None)
-
-    def planned(self, plan: Plan, inspection: Inspection) -> None:
-        super().planned(plan, inspection)
-        document = plan_document(self._resolved, plan, inspection)
-        running = [cell for cell in document["cells"] if cell["status"] == "planned"]
-        self._write(
-            "plan",
-            run=document["run"],
-            cells=len(running),
-            skipped=len(document["cells"]) - len(running),
-            samples=sum(cell["samples"] for cell in running if cell["kind"] == "mapped"),
-        )
-
-    def started(self, cell: PlannedCell, total: int) -> None:
-        self._cells[cell.id] = UnderWay(cell.id, total, self._clock())
-        self._last_written[cell.id] = self._clock()
-        self._write(
-            "cell-started", cell=cell.id, model=cell.model.name, data=cell.data.name,
-            scenario=cell.scenario.address, total=total or None,
-        )  # fmt: skip
-
-    def advanced(self, cell: PlannedCell, samples: int) -> None:
-        if cell.id not in self._cells:
-            return
-        self._cells[cell.id].done += samples
-        self._unwritten.add(cell.id)
-        if self._is_time(cell.id):
-            self._progress(cell.id)
-
-    def retried(self, cell: str, reason: str) -> None:
-        self._write("retried", cell=cell, reason=reason)
-
-    def finished(self, cell: CellFile) -> None:
-        if cell.cell in self._unwritten:
-            self._progress(cell.cell)
-        begun = self._cells.pop(cell.cell, None)
-        self._write(
-            "cell", cell=cell.cell, model=cell.model, data=cell.data,
-            scenario=f"{cell.suite}/{cell.scenario}", status=cell.status, verdict=cell.verdict,
-            reason=cell.reason or None, samples=cell.n,
-            seconds=None if begun is None else round(self._clock() - begun.begun, 3),
-            findings=list(dict.fromkeys(entry.code for entry in cell.findings)),
-        )  # fmt: skip
-
-    def stopping(self) -> None:
-        # Called from a signal handler, perhaps in the midst of another line.
-        with contextlib.suppress(RuntimeError):
-            self._write("stopping")
-
-    # -- beginning and end ----------------------------------------------------------------------
-
-    def interrupted(self) -> None:
-        for cell in sorted(self._unwritten):
-            self._progress(cell)
-        self._write("interrupted", message=INTERRUPTED)
-
-    @contextlib.contextmanager
-    def at_work(self) -> Iterator[None]:
-        output = _OutputEvents(lambda text: self._write("output", text=text), self._stream)
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            try:
-                yield
-            finally:
-                output.end()
-
-    def run_and_report(self, work: Callable[[], int], layout: Layout) -> int:
-        try:
-            code = work()
-        except (Exception, KeyboardInterrupt) as error:
-            code = self._failed(error)
-        self._write(
-            "finished",
-            exit_code=code,
-            run=self._resolved.run_id,
-            folder=str(layout.root) if layout.root.is_dir() else None,
-            report=str(layout.report) if layout.report.is_file() else None,
-        )
-        return code
-
-    def _failed(self, error: BaseException) -> int:
-        def again() -> None:
-            raise error
-
-        captured = io.StringIO()
-        with contextlib.redirect_stderr(captured):
-            code = exit_code(again)
-        self._write("error", message=captured.getvalue().strip().removeprefix("error: "))
-        return code
-
-    # -- writing --------------------------------------------------------------------------------
-
-    def _progress(self, cell: str) -> None:
-        self._unwritten.discard(cell)
-        one = self._cells[cell]
-        self._write("progress", cell=cell, done=one.done, total=one.total)
-
-    def _is_time(self, what: str) -> bool:
-        now = self._clock()
-        if now - self._last_written.get(what, -math.inf) < _JSON_EVERY:
-            return False
-        self._last_written[what] = now
-        return True
-
-    def _write(self, event: str, **facts: Any) -> None:
-        line = {"time": round(time.time(), 3), "event": event, **plain(facts)}
-        click.echo(json.dumps(line, allow_nan=False), file=self._stream)
-
-
-class _OutputEvents(io.TextIOBase):
-    """A stream that passes on whole lines."""
-
-    def __init__(self, pass_on: Callable[[str], None], stream: TextIO) -> None:
-        self._pass_on = pass_on
-        self._stream = stream
-        self._begun = ""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        # The steps of a progress bar end with a carriage return.
-        *lines, self._begun = re.split(r"[\r\n]", self._begun + text)
-        for line in lines:
-            if line.strip():
-                self._pass_on(line)
-        return len(text)
-
-    def fileno(self) -> int:
-        # Whoever asks writes past this stream, as processes do that are started from here.
-        return self._stream.fileno()
-
-    def end(self) -> None:
-        """Passes on the last line, which has no end."""
-        self.write("\n")
-
-
 def listener_for(
     resolved: Resolved, progress: Progress, *, quiet: bool, announce: bool
 ) -> ProgressListener:
@@ -512,8 +321,6 @@ def listener_for(
         raise click.UsageError(f"expected --quiet or --progress {progress}, not both")
     if quiet or progress == "none":
         return ProgressListener()
-    if progress == "json":
-        return JsonProgress(resolved)
     if progress == "bars" or (progress == "auto" and _can_draw()):
         return BarProgress(resolved, announce=announce)
 

@@ -41,7 +41,6 @@ from crucibench.report.facts import (
 from crucibench.report.format import DASH, duration, show_count
 from crucibench.report.leaderboard import leaderboard
 from crucibench.report.terminal import print_findings, print_leaderboard
-from crucibench.report.timeline import ATTEMPT, CELL, LOSS, timeline
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
@@ -203,25 +202,6 @@ def _footnotes(run: Run, found: Sequence[Mapping[str, Any]], whole: Mapping[str,
     return [*notes, *([f"{DASH}: {why}."] if why else [])]
 
 
-def print_timeline(run: Run, form: Format) -> None:
-    """Prints when each cell was under way, the attempts of the run, and the workers lost."""
-    found = timeline(run)
-    tables = [
-        record_table("Cells", found["cells"], CELL)._replace(
-            spare=("cell", "retries", "cached", "tasks", "workers", "verdict", "data")
-        ),
-        record_table("Attempts", found["attempts"], ATTEMPT),
-        record_table("Workers lost", found["workers_lost"], LOSS),
-    ]
-    emit(form, found, [tables[0], *(table for table in tables[1:] if table.rows)])
-    for count, what in (
-        (found["skipped_cells"], "cells were skipped by plan"),
-        (found["unreadable_lines"], "lines of the log can't be read and are left out"),
-    ):
-        if count and form in {"table", "md"}:
-            warn(f"{count} {what}")
-
-
 _CELL_COLUMNS = (
     "cell", "model", "data", "scenario", "status", "verdict", "n", "seconds", "findings", "reason",
 )  # fmt: skip
@@ -254,20 +234,11 @@ def print_numbers(run: Run) -> None:
 
 
 def print_whole(
-    run: Run,
-    form: Format,
-    quiet: bool,
-    *,
-    spec: bool,
-    timeline: bool,
-    costs: bool,
-    cell: str | None,
+    run: Run, form: Format, *, quiet: bool, spec: bool, costs: bool, cell: str | None
 ) -> int:
     """Prints what is more than tables; without any of them, the log of `cell`."""
     if spec:
         write(run.layout.spec.read_text(encoding="utf-8"))
-    elif timeline:
-        print_timeline(run, form)
     elif costs:
         print_costs(run, form, quiet)
     elif cell is not None:

@@ -16,7 +16,7 @@ from crucibench.cli._options import (
     Format,
     complete_runs,
     examples,
-    find_finished_run,
+    find_run_and_model,
 )
 from crucibench.cli._output import NotePrinter, Table, emit, warn
 from crucibench.report.format import show_number
@@ -252,34 +252,17 @@ def _asked(references: tuple[str, ...], models: str | None, out: Path) -> list[A
         names = [name.strip() for name in models.split(",") if name.strip()]
         if len(references) != 1 or len(names) < 2:
             raise InputError("--models: expected one RUN and two models or more, A,B[,...]")
-        run, _ = _found(references[0], out)
+        run, _ = find_run_and_model(references[0], out)
         return [(f"{name} against {names[0]}", run, run, {name: names[0]}) for name in names[1:]]
     if len(references) < 2:
         raise InputError("compare: expected two runs or more, or one run with --models A,B")
-    baseline, old = _found(references[0], out)
+    baseline, old = find_run_and_model(references[0], out)
     asked: list[Asked] = []
     for reference in references[1:]:
-        candidate, new = _found(reference, out)
+        candidate, new = find_run_and_model(reference, out)
         pairs = _pairs(baseline, old, candidate, new)
         asked.append((f"{reference} against {references[0]}", baseline, candidate, pairs))
     return asked
-
-
-def _found(reference: str, out: Path) -> tuple[Run, str]:
-    """Returns a run and the model that is meant, or ""."""
-    from crucibench.util.suggest import unknown
-
-    head, colon, model = reference.rpartition(":")
-    try:
-        return find_finished_run(reference, out), ""
-    except InputError:
-        if not colon:
-            raise
-        run = find_finished_run(head, out)
-    known = [*dict.fromkeys(name for name, _ in run.models)]
-    if model not in known:
-        raise InputError(unknown("model", model, known))
-    return run, model
 
 
 def _pairs(baseline: Run, old: str, candidate: Run, new: str) -> dict[str, str] | None:

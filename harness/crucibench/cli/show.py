@@ -26,7 +26,6 @@ _EPILOG = examples(
     "crucibench show latest",
     "crucibench show latest --cell accuracy-clean",
     "crucibench show latest --metrics --where metric=top-1 --format csv",
-    "crucibench show latest --timeline",
     'crucibench show --data "csv:people.csv?target=income"',
 )
 
@@ -60,7 +59,6 @@ _EPILOG = examples(
     is_flag=True,
     help="Facts, models, data and cells of the run, and all headline numbers.",
 )
-@click.option("--timeline", is_flag=True, help="When each cell was under way, and on how much.")
 @click.option("--costs", is_flag=True, help="What each cell cost: time, passes, memory.")
 @click.option("--spec", is_flag=True, help="The resolved spec: running it reproduces the run.")
 @click.option("--env", is_flag=True, help="Versions, hardware and flags it was made on.")
@@ -78,7 +76,6 @@ def command(
     data: str | None,
     metrics: bool,
     filters: tuple[str, ...],
-    timeline: bool,
     costs: bool,
     spec: bool,
     env: bool,
@@ -93,8 +90,7 @@ def command(
     ship, a number an axis of each, and what the audits found.
     """
     asked = {"--all": everything, "--cell": cell, "--model": model, "--data": data,
-             "--metrics": metrics, "--timeline": timeline, "--costs": costs, "--spec": spec,
-             "--env": env}  # fmt: skip
+             "--metrics": metrics, "--costs": costs, "--spec": spec, "--env": env}  # fmt: skip
     given = [name for name, value in asked.items() if value]
     if len(given) > 1:
         raise click.UsageError(f"expected one of {' and '.join(given)}, not both")
@@ -112,10 +108,8 @@ def command(
         return 0
 
     run = find_any_run(reference, out)
-    if (spec and form == "table") or timeline or costs or log:
-        return views.print_whole(
-            run, form, quiet=quiet, spec=spec, timeline=timeline, costs=costs, cell=cell
-        )
+    if (spec and form == "table") or costs or log:
+        return views.print_whole(run, form, quiet=quiet, spec=spec, costs=costs, cell=cell)
     if metrics:
         document, tables = views.metrics_view(run, filters, long=form in {"json", "csv"})
     elif cell is not None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from crucibench.comparing.comparability import differing, require_comparable
-from crucibench.comparing.differences import Flips, OutcomeDifference, compare_outcomes
+from crucibench.comparing.comparability import differing
+from crucibench.comparing.differences import Flips
 from crucibench.comparing.pairing import Pairing, pair
 
 __all__ = [
     "Flips",
-    "OutcomeDifference",
     "Pairing",
-    "compare_outcomes",
     "differing",
     "pair",
-    "require_comparable",
 ]

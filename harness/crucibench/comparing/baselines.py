@@ -76,7 +76,7 @@ class Baselines:
         """Returns the predictors' numbers on a data set, from the first model's samples."""
         for cell, evidence in self._cells(data, models):
             found = []
-            for name, replaced in self._trivial(data, evidence).items():
+            for name, replaced in self._trivial(data, evidence):
                 numbers = self._wanted(cell, replaced)
                 rows = rows_of(numbers, cell.scenario, replaced)
                 found += [
@@ -95,7 +95,7 @@ class Baselines:
         return [
             one
             for cell, evidence in self._cells(data, [model])
-            for name, replaced in self._trivial(data, evidence).items()
+            for name, replaced in self._trivial(data, evidence)
             for one in self._differences(cell, (name, replaced), evidence, level)
         ]
 
@@ -129,17 +129,15 @@ class Baselines:
                 ),
             )  # fmt: skip
 
-    def _trivial(self, data: str, evidence: Evidence) -> Mapping[str, Evidence]:
-        """Returns the evidence as each trivial predictor would have left it."""
+    def _trivial(self, data: str, evidence: Evidence) -> Iterator[tuple[str, Evidence]]:
+        """Yields the evidence as each trivial predictor would have left it, one in memory."""
         passes = {alias: self._answered(data, evidence, alias) for alias in evidence.needs}
         names = dict.fromkeys(name for found in passes.values() for name in found)
-        return {
-            name: replace(evidence, needs={
+        for name in names:
+            yield name, replace(evidence, needs={
                 alias: _as_pass(evidence, evidence.needs[alias], found[name])
                 for alias, found in passes.items() if name in found
-            })
-            for name in names
-        }  # fmt: skip
+            })  # fmt: skip
 
     def _answered(self, data: str, evidence: Evidence, alias: str) -> Mapping[str, Answer]:
         """Returns the answers of each predictor to a role, which are those beside every model."""
@@ -183,7 +181,7 @@ def _of_bins(number: Number) -> bool:
 def _as_pass(evidence: Evidence, cell: CellEvidence, answer: Answer) -> CellEvidence:
     scores = answer.scores
     columns = {
-        "id": cell.samples.ids.tolist(),
+        "id": cell.samples.ids,
         "prediction": evidence.task.definition.prediction(answer),
         **({} if scores is None else {"scores": scores}),
     }

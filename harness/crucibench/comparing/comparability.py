@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from crucibench.contracts.data import DataCard
 from crucibench.store.cells import CellFile
-from crucibench.util.errors import NotComparableError
 from crucibench.util.hashing import differing_fields
 
 SAMPLES = frozenset({"data", "ids", "role_fingerprints"})
@@ -85,22 +84,6 @@ def first_difference(
         if cards[0].groups != cards[1].groups:
             first, second = list(cards[0].groups), list(cards[1].groups)
     return Difference(name, first, second, more, where)
-
-
-def require_comparable(a: CellFile, b: CellFile, *, intersect: bool = False) -> None:
-    """Refuses two cells that measure different things.
-
-    Args:
-        a: one cell.
-        b: another.
-        intersect: whether different samples are fine, since only the common ones are compared.
-
-    Raises:
-        NotComparableError: names the first field that differs, and both its values.
-    """
-    found = first_difference(a, b, intersect=intersect)
-    if found is not None:
-        raise NotComparableError(str(found))
 
 
 def _of_cards(a: DataCard | None, b: DataCard | None) -> tuple[str, object, object] | None:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from dataclasses import replace
 from glob import escape
 
+import pandas as pd
+
 from crucibench.comparing.cell_pairs import CellPair, ComparedSide, How, RefusedError
 from crucibench.comparing.recipe_pairs import RecipePairs
 from crucibench.comparing.recipes import recipes_of
@@ -79,6 +81,49 @@ def compare_runs(
     if found.code:
         found.notes.append(found.code_sentence)
     return replace(found, differences=_adjusted(found.differences, primary))
+
+
+def tables_against(
+    baseline: Run, candidate: Run, model: str = ""
+) -> dict[str, Mapping[str, pd.DataFrame]]:
+    """Returns the tables of a run that say what changed against a baseline, by cell and name.
+
+    Args:
+        baseline: a run or a pack.
+        candidate: another, or the same.
+        model: of the baseline, with which every other is compared; "" for those of the same name.
+
+    Raises:
+        InputError: if no two cells with such tables may be compared; it says why.
+    """
+    baseline, candidate = opened_together(baseline, candidate)
+    names = {name: model for name, _ in candidate.models}
+    if baseline.root == candidate.root:
+        names.pop(model, None)
+    first = ComparedSide(baseline)
+    second = first if baseline.root == candidate.root else ComparedSide(candidate, beside=first)
+    how = How(settings=ResamplingSettings())
+    found: dict[str, Mapping[str, pd.DataFrame]] = {}
+    why = f"no cell of run {candidate.id} has a table that says so"
+    for new, old in model_pairs(baseline, candidate, names if model else None).items():
+        was, data = first.cells(old), _Models(first, second, old, new, how).data()
+        for (name, address), file in second.cells(new).items():
+            partner = was.get((data.get(name, name), address))
+            if partner is None or not second.planned(file).scenario.compared_tables:
+                continue
+            pair = CellPair(first=first, second=second, was=partner, now=file, how=how)
+            try:
+                before, after = (
+                    side.scorer.evidence(cell, side.run.cells)
+                    for side, cell in zip((first, second), pair.planned(), strict=True)
+                )
+            except RefusedError as refused:
+                why = f"{new}:{address}: {refused}"
+                continue
+            found[file.cell] = second.planned(file).scenario.tables_against(after, before)
+    if not found:
+        raise InputError(f"nothing to say of what changed against run {baseline.id}: {why}")
+    return found
 
 
 def compare_models(

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
 from crucibench.contracts.batch import Batch
@@ -128,6 +129,10 @@ class Reply:
         model: what the server says answered, "" where it says nothing.
         doubled_start: whether the prompt began with two tokens of the beginning.
         cut: tokens of the prompt that were left out because it was too long.
+        logprobs: of each token of the continuation, or of all texts one after the other, in nats;
+            None where the model gives none.
+        error: why the server would not take the question, a sentence; its texts are then empty. ""
+            where it did.
     """
 
     texts: tuple[str, ...] = ()
@@ -142,6 +147,8 @@ class Reply:
     model: str = ""
     doubled_start: bool = False
     cut: int = 0
+    logprobs: tuple[float, ...] | None = None
+    error: str = ""
 
     def require(self, question: Question) -> None:
         """Checks that it answers a question.
@@ -149,6 +156,8 @@ class Reply:
         Raises:
             OutputError: if it has other texts than asked for, or no log-likelihood of at most 0.
         """
+        if not all(value <= _ROUNDING for value in self.logprobs or ()):  # nor NaN
+            raise OutputError("expected log-probabilities of tokens of at most 0")
         if question.continuation is None:
             if not len(self.texts) == len(self.finish) == question.sampling.n:
                 raise OutputError(
@@ -337,10 +346,17 @@ class Asking(Adapter):
                 else [asked]
             )
         if not likely:
-            labels = [prompt.label(reply.texts[0]) for reply in self._answered(questions)]
+            labels = [prompt.label(reply.texts[0]) for reply in self._taken(questions)]
             return Answer(labels=np.array(labels, np.int64))
         values = [reply.loglikelihood for reply in self._answered(questions)]
         return Answer(scores=np.array(values, np.float64).reshape(len(batch), -1))
+
+    def _taken(self, questions: Sequence[Question]) -> list[Reply]:
+        """Returns the answers, where the server takes any of the questions."""
+        replies = self._answered(questions)
+        if replies and all(reply.error for reply in replies):
+            raise OutputError(replies[0].error)
+        return replies
 
     def _written(self, batch: Batch) -> Answer:
         if (
@@ -355,7 +371,7 @@ class Asking(Adapter):
             Question(id=key, prompt=prompt, sampling=sampling)
             for key, prompt in zip(batch.ids, prompts, strict=True)
         ]
-        texts = [reply.texts[0] for reply in self._answered(questions)]
+        texts = [reply.texts[0] for reply in self._taken(questions)]
         return Answer(texts=Lists.of([1] * len(batch), np.array(texts, dtype=object)))
 
 
@@ -436,13 +452,22 @@ def _of_replies(replies: Sequence[Reply], lengths: Sequence[int]) -> Columns:
         "cost": known([reply.cost for reply in replies]),
         "attempts": each([reply.attempts for reply in replies], np.int64),
         "cut": each([reply.cut for reply in replies], np.int64),
+        "logprobs": Lists.of(
+            [sum(len(reply.logprobs or ()) for reply in part) for part in owned],
+            np.array([one for reply in replies for one in reply.logprobs or ()], np.float64),
+        ),
+        "logprobs_count": each([len(reply.logprobs or ()) for reply in replies], np.int64),
+        "input:error": each([reply.error for reply in replies], object),
         "doubled_start": each([reply.doubled_start for reply in replies], np.bool_),
         "answered_by": [part[0].model for part in owned],
     }
 
 
 def replies_of(records: Records) -> Iterator[tuple[int, Reply]]:
-    """Yields the answers in records of a scenario that asked, each after its question's digest."""
+    """Yields the answers in records of a scenario that asked, each after its question's digest.
+
+    Those of version 0.1.0 have neither log-probabilities of tokens nor errors.
+    """
     asked, texts, ends = (records.lists(name) for name in ("question", "input:texts", "finish"))
     numbers = {
         name: records.lists(name).values
@@ -452,6 +477,12 @@ def replies_of(records: Records) -> Iterator[tuple[int, Reply]]:
         )
     }  # fmt: skip
     models = records.array("answered_by").tolist()
+    ends_of = np.zeros(len(asked.values) + 1, dtype=np.int64)
+    logs: NDArray[Any] = np.zeros(0)
+    errors: NDArray[Any] = np.full(len(asked.values), "", dtype=object)
+    if "logprobs" in records:
+        ends_of[1:] = np.cumsum(records.lists("logprobs_count").values)
+        logs, errors = records.lists("logprobs").values, records.lists("input:error").values
     written = texts.values.tolist()
     finish = [(*ENDS, "other")[end] for end in ends.values.tolist()]
     for row, (at, to) in enumerate(pairwise(asked.offsets.tolist())):
@@ -469,5 +500,6 @@ def replies_of(records: Records) -> Iterator[tuple[int, Reply]]:
                 prompt_tokens=None if before is None else int(before), cost=cost,
                 attempts=int(numbers["attempts"][place]), model=str(models[row]),
                 doubled_start=bool(numbers["doubled_start"][place]),
-                cut=int(numbers["cut"][place]),
+                cut=int(numbers["cut"][place]), error=str(errors[place]),
+                logprobs=tuple(logs[ends_of[place] : ends_of[place + 1]].tolist()) or None,
             )  # fmt: skip

@@ -62,6 +62,10 @@ class Lists:
         """The row of each item, shape (m,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
+    def at(self, row: int) -> NDArray[Any]:
+        """Returns the list of one row."""
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
     def __getitem__(self, rows: NDArray[Any]) -> Lists:
         """Returns the lists of some rows: their numbers, or a mask."""
         chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows

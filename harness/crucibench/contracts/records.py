@@ -135,30 +135,6 @@ class Records:
         chosen = self.table.filter(pc.equal(self.table.column("draw"), draw))
         return Records(chosen.drop_columns(["draw"]))
 
-    def mean_over_draws(self, name: str, ids: NDArray[np.object_]) -> NDArray[np.float64]:
-        """Returns each sample's mean of a column of numbers over its draws.
-
-        Args:
-            name: of the column.
-            ids: the samples wanted, shape (n,).
-
-        Returns:
-            Shape (n,), or (n, k) for a vector column; NaN for a sample without a record.
-
-        Raises:
-            ValueError: if there are several points; pick one first.
-        """
-        if len(self.points) > 1:
-            raise ValueError("records: expected those of one point; pick a point first")
-        values = self.array(name).astype(np.float64)
-        rows = pd.Index(ids).get_indexer(pd.Index(self.ids))
-        sums = np.zeros((len(ids), *values.shape[1:]))
-        np.add.at(sums, rows[rows >= 0], values[rows >= 0])
-        counts = np.bincount(rows[rows >= 0], minlength=len(ids)).astype(np.float64)
-        counts[counts == 0] = np.nan
-        means: NDArray[np.float64] = (sums.T / counts).T
-        return means
-
     @property
     def points(self) -> tuple[str, ...]:
         """The points that occur, in order of appearance."""
@@ -170,10 +146,10 @@ class Records:
         Raises:
             ValueError: if an id is missing or occurs twice.
         """
-        own = self.ids
-        if len(own) == len(ids) and bool(np.all(own == ids)):
+        column = self.table.column("id")
+        if column.equals(pa.chunked_array([pa.array(ids, column.type)])):
             return self
-        index = pd.Index(own)
+        index = pd.Index(self.ids)
         if not index.is_unique:
             raise ValueError(
                 "records: expected each id once; pick a point first, and one of several draws"

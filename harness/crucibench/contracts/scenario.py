@@ -89,6 +89,7 @@ class Scenario(ABC):
         shows: whether it can keep examples (`crucibench.contracts.examples`): then `keeps` has
             them, unless the run was asked for none.
         audits: names of the registered audits that `audit` runs, in order.
+        compared_tables: names of tables that `tables_against` makes.
         headline_metrics: metric ids, with ``@GROUP``, at the point without a name, that stand for a
             scenario which its user named, beside `Suite.headline`.
     """
@@ -115,6 +116,7 @@ class Scenario(ABC):
     intensive: ClassVar[bool] = False
     shows: ClassVar[bool] = False
     audits: ClassVar[tuple[str, ...]] = ()
+    compared_tables: ClassVar[tuple[str, ...]] = ()
     headline_metrics: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -147,6 +149,15 @@ class Scenario(ABC):
         Args:
             evidence: as of `numbers`.
             rows: the rows of `numbers`.
+        """
+        return {}
+
+    def tables_against(self, evidence: Evidence, before: Evidence) -> Mapping[str, pd.DataFrame]:
+        """Returns `compared_tables`, as a report with a baseline shows them.
+
+        Args:
+            evidence: as of `numbers`.
+            before: that of the baseline's cell, which may be compared with this one.
         """
         return {}
 

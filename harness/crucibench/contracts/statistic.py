@@ -184,7 +184,6 @@ class TableStatistic:
         compute: maps tables (b, K, K), float64, to values (b,); nan where undefined.
         undefined: says of one table (K, K) why the value is undefined.
         note: says of one table what a reader of the value should know; may be empty.
-        samples: maps one table to the number of samples behind the value.
         of_margins: the same of right answers, samples and predictions by class, (b, K) each, where
             no other cell matters.
     """
@@ -192,7 +191,6 @@ class TableStatistic:
     compute: Callable[[Floats], Floats]
     undefined: Callable[[Floats], str]
     note: Callable[[Floats], str] = lambda _: ""
-    samples: Callable[[Floats], float] = lambda table: float(table.sum())
     of_margins: Callable[[Floats, Floats, Floats], Floats] | None = None
 
     def __call__(self, tables: ArrayLike) -> Floats:
@@ -221,8 +219,9 @@ class TableStatistic:
         if counts.ndim != 2:
             raise ValueError(f"table: expected shape (K, K), got {counts.shape}")
         reason = self.undefined(counts) if counts.any() else "no samples"
-        n = int(self.samples(counts))
-        return value_of(self(counts[None])[0], n, reason=reason, note=self.note(counts))
+        return value_of(
+            self(counts[None])[0], int(counts.sum()), reason=reason, note=self.note(counts)
+        )
 
 
 @dataclass(frozen=True)
@@ -350,6 +349,7 @@ class RowMetric:
         by_sample: how well each sample is answered, shape (n,), higher being better, where the
             number is no mean over samples: says on which of them one model is better.
         askings: of a mean over several askings of the same samples, the form of each.
+        value: the number itself, where it is known without a pass over the samples.
     """
 
     of_rows: OfRows
@@ -364,6 +364,7 @@ class RowMetric:
     rare: int | None = None
     by_sample: Floats | None = None
     askings: tuple[Form, ...] = ()
+    value: float | None = None
 
     def __post_init__(self) -> None:
         if self.influence is None and isinstance(self.of_rows, Statistic):

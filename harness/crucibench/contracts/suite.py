@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +26,8 @@ __all__ = [
     "SuiteData",
     "SuiteRequest",
 ]  # fmt: skip
+
+C = TypeVar("C", bound="SuiteConfig")
 
 Preset = Literal["quick", "standard", "full"]
 
@@ -121,6 +123,16 @@ class SuiteRequest:
     models: Sequence[str] = field(default_factory=tuple)
     min_group_size: int = 30
     files: Mapping[str, NamedFile] = field(default_factory=dict)
+
+    def settings(self, kind: type[C]) -> C:
+        """Returns `config` as what it is.
+
+        Raises:
+            TypeError: if it is of another suite.
+        """
+        if not isinstance(self.config, kind):
+            raise TypeError(f"expected {kind.__name__}, got {type(self.config).__name__}")
+        return self.config
 
 
 class Suite(ABC):

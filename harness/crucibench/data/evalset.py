@@ -19,7 +19,7 @@ from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.data import NO_GROUP, DataCard, EvalSet, Samples
 from crucibench.contracts.source import DataOpening, DataSource, Labels, MainData, RawData
 from crucibench.data.hub import switch_off
-from crucibench.data.indexing import Index, Rows, as_rows, build_index
+from crucibench.data.indexing import Index, Rows, as_rows, build_index, follow
 from crucibench.data.modalities import reader_of
 from crucibench.util.draws import order_key
 from crucibench.util.errors import InputError
@@ -96,7 +96,7 @@ class ArrowEvalSet(EvalSet):
 
     def slice(self, role: str, rows: Rows) -> Samples:
         """Returns the sample table at `rows`, in O(rows) memory."""
-        return self._index.roles[role].take(rows)
+        return self._index.roles[role].at(rows)[0]
 
     def batch(self, role: str, rows: Rows, spec: InputSpec) -> Batch:
         """Returns the samples at `rows` in the canonical form that `spec` asks for.
@@ -109,8 +109,7 @@ class ArrowEvalSet(EvalSet):
             raise InputError(f"the model takes {spec.modality} input, the data {name!r} is {have}")
         origin = self._index.origins[role]
         self.reader.check(spec, origin, name)
-        index = self._index.roles[role]
-        samples, origins = index.take(rows), index.origins(rows)
+        samples, origins = self._index.roles[role].at(rows)
         table = _rows_of(self._inputs[origin], origins)
         inputs, stored = self.reader.inputs(table, origin, origins, spec)
         return Batch(
@@ -339,7 +338,4 @@ def _rows_of(dataset: Any, rows: NDArray[np.int64]) -> Any:
     """Returns an Arrow table of some rows; rows that follow each other are a view."""
     if not len(rows):
         return dataset[:0]
-    first, last = int(rows[0]), int(rows[-1])
-    if last - first == len(rows) - 1 and (np.diff(rows) == 1).all():
-        return dataset[first : last + 1]
-    return dataset[rows]
+    return dataset[int(rows[0]) : int(rows[-1]) + 1] if follow(rows) else dataset[rows]

@@ -77,22 +77,37 @@ def table_digests(table: Any, columns: Sequence[str]) -> NDArray[np.bytes_]:
     return _row_digests(np.concatenate(cells, axis=1))
 
 
-def identify(digests: NDArray[np.bytes_], keys: Sequence[str] | None = None) -> list[str]:
+def sorted_contents(
+    digests: NDArray[np.bytes_],
+) -> tuple[NDArray[np.intp], NDArray[np.bytes_]]:
+    """Returns what sorts digests, equal ones by row, and those that differ, sorted."""
+    order = np.argsort(digests, kind="stable")
+    ordered = digests[order]
+    first = np.ones(len(ordered), dtype=np.bool_)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return order, ordered[first]
+
+
+def identify(
+    digests: NDArray[np.bytes_], keys: Any = None, order: NDArray[np.intp] | None = None
+) -> list[str]:
     """Returns an id for each digest; those of equal contents get an ordered suffix.
 
     Args:
         digests: of one role.
-        keys: the user's own names, which order equal contents.
+        keys: the user's own names, which order equal contents: an Arrow array of strings.
+        order: of the digests, where it is known.
     """
     text = digests.tobytes().hex()
     ids = [text[start : start + 2 * SIZE] for start in range(0, len(text), 2 * SIZE)]
-    order = np.argsort(digests, kind="stable")
+    if order is None:
+        order, _ = sorted_contents(digests)
     ordered = digests[order]
     repeats = np.flatnonzero(ordered[1:] == ordered[:-1])
     for first, last in _stretches(repeats):
         rows = order[first : last + 2].tolist()
         if keys is not None:
-            rows.sort(key=lambda row: keys[row])
+            rows.sort(key=lambda row: keys[row].as_py())
         for number, row in enumerate(rows[1:], start=1):
             ids[row] += f"-{number}"
     return ids

@@ -162,20 +162,18 @@ def _write_index(
     raw = reader.raw
     bad_samples = _bad_samples(raw, targets, contents)
     roles, split = _roles(raw, targets, contents)
-    tables = {
-        role: _table(raw, role, chosen, targets.values[chosen.origin], contents[chosen.origin])
-        for role, chosen in roles.items()
-    }
-    for number, table in enumerate(tables.values()):
+    unique: dict[str, NDArray[np.bytes_]] = {}
+    digests: dict[str, tuple[str, str, str]] = {}
+    for number, (role, chosen) in enumerate(roles.items()):
+        part = contents[chosen.origin]
+        order, unique[role] = ids.sorted_contents(part.digests[chosen.rows])
+        table = _table(raw, role, chosen, targets.values[chosen.origin], part, order=order)
         _write(folder / f"{number}.arrow", table)
-    digests = {role: _digests(table) for role, table in tables.items()}
+        # Ids of contents that all differ have the order of these; numbers of repetitions have not.
+        digests[role] = _digests(table, order if len(unique[role]) == len(order) else None)
     passes = {role: part.samples for role, part in contents.items()}
     form = reader.form(passes)
     features = reader.features(form)
-    unique = {
-        role: _distinct(contents[chosen.origin].digests[chosen.rows])
-        for role, chosen in roles.items()
-    }
     fingerprint = {
         "task": targets.task.as_dict(),
         "features": [list(pair) for pair in features.items()],
@@ -265,17 +263,23 @@ def _roles(
     return {role: _Role("test", chosen) for role, chosen in rows.items()}, ", ".join(how)
 
 
-def _table(raw: RawData, role: str, chosen: _Role, targets: NDArray[Any], part: Contents) -> Any:
-    """Returns the sample table of a role."""
+def _table(
+    raw: RawData,
+    role: str,
+    chosen: _Role,
+    targets: NDArray[Any],
+    part: Contents,
+    *,
+    order: NDArray[np.intp],
+) -> Any:
+    """Returns the sample table of a role, whose contents are sorted by `order`."""
     place = pa.array(chosen.rows)
     keys = part.texts[raw.id].take(place) if raw.id else None
-    names = None
     if keys is not None:
         _require_unique_keys(raw.id, role, keys)
-        names = keys.to_pylist()
     columns = {
         "row": place,
-        "id": pa.array(ids.identify(part.digests[chosen.rows], names), pa.large_string()),
+        "id": pa.array(ids.identify(part.digests[chosen.rows], keys, order), pa.large_string()),
         "target": to_arrow(targets[chosen.rows]),
     }
     for number, name in enumerate(raw.groups):
@@ -303,8 +307,9 @@ def _repeat_notes(
             verb = "repeats" if repeats == 1 else "repeat"
             yield f"{repeats} of {len(chosen.rows)} samples of {role} {verb} another exactly"
     for role in roles:
-        both = len(np.intersect1d(unique["test"], unique[role], assume_unique=True))
-        if role != "test" and both:
+        if role == "test":
+            continue
+        if both := len(np.intersect1d(unique["test"], unique[role], assume_unique=True)):
             verb = "is" if both == 1 else "are"
             yield f"{both} of {len(unique['test'])} unlike samples of test {verb} in {role} too"
 
@@ -370,31 +375,29 @@ def _key(raw: RawData) -> str:
     )
 
 
-def _distinct(digests: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
-    """Returns the digests that differ, sorted: what `np.unique` finds by hashing, more slowly."""
-    ordered = np.sort(digests)
-    first = np.ones(len(ordered), dtype=np.bool_)
-    first[1:] = ordered[1:] != ordered[:-1]
-    return ordered[first]
-
-
 def _require_unique_keys(name: str, role: str, keys: Any) -> None:
+    if len(keys.unique()) == len(keys):
+        return
     counts = pc.value_counts(keys)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    if count := len(repeated):
-        raise InputError(
-            f"option id: {count} {'value names' if count == 1 else 'values name'} more than one "
-            f"sample of {role} in column {name!r}, e.g. {repeated[0]['values'].as_py()!r}; name "
-            "what is drawn together with cluster="
-        )
+    count = len(repeated)
+    raise InputError(
+        f"option id: {count} {'value names' if count == 1 else 'values name'} more than one "
+        f"sample of {role} in column {name!r}, e.g. {repeated[0]['values'].as_py()!r}; name "
+        "what is drawn together with cluster="
+    )
 
 
-def _digests(table: Any) -> tuple[str, str, str]:
+def _digests(table: Any, order: NDArray[np.intp] | None) -> tuple[str, str, str]:
     """Returns digests of the ids, of the ids with targets and clusters, and of the ids with groups.
 
     The order of the rows moves none of them.
+
+    Args:
+        table: the sample table.
+        order: of its ids; None where it is not known.
     """
-    order = pc.sort_indices(table.column("id"))
+    order = pc.sort_indices(table.column("id")) if order is None else pa.array(order)
     columns = [name for name in table.column_names if name not in {"row", "key"}]
     ids_digest, whole, groups = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
     for name in columns:
@@ -412,7 +415,10 @@ def _bytes(column: Any) -> Iterator[bytes]:
     if pa.types.is_large_string(column.type):
         lengths = pc.binary_length(column).to_numpy().astype("<i8")
         yield lengths.tobytes()
-        yield "".join(column.to_pylist()).encode()
+        if len(column):
+            _, offsets, texts = column.buffers()
+            first = int(np.frombuffer(offsets, "<i8")[column.offset])
+            yield texts[first : first + int(lengths.sum())] if texts else b""
     elif is_list(column.type):
         yield pc.list_value_length(column).to_numpy().astype("<i8").tobytes()
         yield from _bytes(column.flatten())
@@ -630,14 +636,23 @@ class RoleIndex:
         """Returns the whole sample table."""
         return self._samples(self._reader.read_all())
 
-    def take(self, rows: Rows) -> Samples:
-        """Returns the sample table at `rows`, in O(rows) memory."""
-        return self._samples(self._table(as_rows(rows)))
+    def at(self, rows: Rows) -> tuple[Samples, NDArray[np.int64]]:
+        """Returns the sample table at `rows`, and where they stand in the source's own data.
 
-    def origins(self, rows: Rows) -> NDArray[np.int64]:
-        """Returns where the samples stand in the source's own data."""
-        column = self._table(as_rows(rows)).column("row")
-        return np.asarray(column.to_numpy(), dtype=np.int64)
+        In O(rows) memory.
+        """
+        chosen = as_rows(rows)
+        last = self._last
+        if not last or not np.array_equal(last[0][0], chosen):
+            table = self._table(chosen)
+            origins = np.asarray(table.column("row").to_numpy(), dtype=np.int64)
+            last[:] = [(chosen, self._samples(table), origins)]
+        return last[0][1:]
+
+    @cached_property
+    def _last(self) -> list[tuple[NDArray[np.int64], Samples, NDArray[np.int64]]]:
+        """What was taken last: a batch is asked for as inputs, and as samples."""
+        return []
 
     @cached_property
     def _reader(self) -> Any:
@@ -647,6 +662,12 @@ class RoleIndex:
         reader = self._reader
         if not len(rows):
             return reader.schema.empty_table()
+        if follow(rows):
+            first, end = int(rows[0]), int(rows[-1]) + 1
+            return pa.Table.from_batches(
+                reader.get_batch(number).slice(max(0, first - number * BATCH))
+                for number in range(first // BATCH, (end - 1) // BATCH + 1)
+            ).slice(0, end - first)
         batches, places = np.divmod(rows, BATCH)
         order = np.argsort(batches, kind="stable")
         parts = []
@@ -713,6 +734,11 @@ def as_rows(rows: Rows) -> NDArray[np.int64]:
     if isinstance(rows, range):
         return np.arange(rows.start, rows.stop, rows.step, dtype=np.int64)
     return np.asarray(rows, dtype=np.int64)
+
+
+def follow(rows: NDArray[np.int64]) -> bool:
+    """Whether rows, at least one, follow each other: then they are a view."""
+    return int(rows[-1] - rows[0]) == len(rows) - 1 and bool((np.diff(rows) == 1).all())
 
 
 def _objects(table: Any, name: str) -> NDArray[np.object_]:

@@ -109,7 +109,7 @@ class PartLifecycle(CellLifecycle):
         if file.status is Status.OK:
             file = self.complete(cell, file, opened)
             if isinstance(cell.scenario, Derived):
-                file = derived(cell, cell.scenario, self._with_needs(cell, file), self._scorer)
+                file = derived(cell, cell.scenario, self._with_needs(cell, file), self.scorer)
         journal = self.journals.get(cell.id)
         self.files[cell.id], self.rows[cell.id] = file, []
         if isinstance(cell.scenario, Derived):

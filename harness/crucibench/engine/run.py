@@ -28,6 +28,7 @@ from crucibench.engine.plan.plan import Plan, make_plan
 from crucibench.engine.plan.requests import check_requests
 from crucibench.engine.plan.roles import SelectedRole
 from crucibench.engine.resolve.resolve import Resolved
+from crucibench.engine.score.score import Scorer
 from crucibench.engine.worker.environment import environment
 from crucibench.engine.worker.opening import open_all_data
 from crucibench.engine.worker.replaced import LibraryWatch
@@ -151,8 +152,9 @@ def execute(  # noqa: PLR0915 - one step after the other
             for model, names in inspection.environment.items()
         }
         ready = _Ready(resolved, layout, plan, inspection, facts, executor, variables)
-        _collect(ready, options, listener, judge)
-    return Run(layout.root)
+        done = Run(layout.root)
+        done.scorer = _collect(ready, options, listener, judge)
+    return done
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class _Ready:
     variables: Mapping[str, Mapping[str, str]]
 
 
-def _collect(ready: _Ready, options: RunOptions, listener: Listener, judge: Judge | None) -> None:
+def _collect(ready: _Ready, options: RunOptions, listener: Listener, judge: Judge | None) -> Scorer:
     layout, plan, executor = ready.layout, ready.plan, ready.executor
     events = Events(layout.events)
     resumed = layout.events.is_file()
@@ -217,6 +219,7 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener, judge: Judg
         scratch=options.scratch,
     )  # fmt: skip
     events.add("finished")
+    return lifecycle.scorer
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal, NamedTuple, final
 
 import numpy as np
@@ -13,10 +13,6 @@ from crucibench.metrics._ties import TieGroups
 from crucibench.metrics.statistic import SharedParts
 
 Binning = Literal["equal-width", "equal-mass"]
-Edge = Literal["right-closed", "left-closed"]
-
-
-_SIDES: Mapping[Edge, Literal["left", "right"]] = {"right-closed": "left", "left-closed": "right"}
 
 
 class BinSums(NamedTuple):
@@ -73,17 +69,17 @@ class BinSummer:
 
 
 def bin_sums(
-    confidence: FloatArray, correct: BoolArray, *, bins: int, binning: Binning, edge: Edge
+    confidence: FloatArray, correct: BoolArray, *, bins: int, binning: Binning
 ) -> BinSummer:
     """Returns what sums by bins of confidence.
 
     Raises:
-        ValueError: if `bins` < 1, or `binning` or `edge` is unknown.
+        ValueError: if `bins` < 1, or `binning` is unknown.
     """
     gaps = confidence - correct
     if binning == "equal-width":
-        index = equal_width_index(confidence, bins=bins, edge=edge)
-        return BinSummer(_equal_width(confidence, correct, bins, edge), index, bins, gaps, correct)
+        index = equal_width_index(confidence, bins=bins)
+        return BinSummer(_equal_width(confidence, correct, bins), index, bins, gaps, correct)
     if binning != "equal-mass":
         raise ValueError(f"binning: expected equal-width or equal-mass, got {binning!r}")
     _require_bins(bins)
@@ -92,12 +88,10 @@ def bin_sums(
     return BinSummer(_equal_mass(groups, gaps, correct, bins), index, bins, gaps, correct)
 
 
-def equal_width_index(confidence: FloatArray, *, bins: int, edge: Edge) -> IntArray:
+def equal_width_index(confidence: FloatArray, *, bins: int) -> IntArray:
     """Returns the bin of each confidence, shape (n,); errors as of `EqualWidthBins`."""
     _require_bins(bins)
-    if edge not in _SIDES:
-        raise ValueError(f"edge: expected {' or '.join(_SIDES)}, got {edge!r}")
-    return np.searchsorted(np.arange(1, bins) / bins, confidence, side=_SIDES[edge])
+    return np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
 
 
 @final
@@ -105,11 +99,11 @@ class EqualWidthBins:
     """Confidences put into equal-width bins; the edges are the floats nearest to j / bins.
 
     Raises:
-        ValueError: if `bins` < 1 or `edge` is unknown.
+        ValueError: if `bins` < 1.
     """
 
-    def __init__(self, confidence: FloatArray, *, bins: int, edge: Edge) -> None:
-        index = equal_width_index(confidence, bins=bins, edge=edge)
+    def __init__(self, confidence: FloatArray, *, bins: int) -> None:
+        index = equal_width_index(confidence, bins=bins)
         # Integers of 16 bits are sorted by radix, several times faster.
         narrow = index.astype(np.min_scalar_type(bins))
         self._order = np.argsort(narrow, kind="stable").astype(np.int32)
@@ -132,9 +126,9 @@ def sums_of(spread: csr_array, columns: FloatArray) -> FloatArray:
 
 
 def _equal_width(
-    confidence: FloatArray, correct: BoolArray, bins: int, edge: Edge
+    confidence: FloatArray, correct: BoolArray, bins: int
 ) -> Callable[[FloatArray], BinSums]:
-    cut = EqualWidthBins(confidence, bins=bins, edge=edge)
+    cut = EqualWidthBins(confidence, bins=bins)
     parts = [
         cut.spread(np.ones(len(correct))),
         cut.spread(confidence - correct),

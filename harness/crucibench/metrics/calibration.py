@@ -1,6 +1,6 @@
 """Calibration: do predictions of confidence c come true in a share c of cases?
 
-An expected calibration error depends on how it is binned, so that binning, edge and norm are
+An expected calibration error depends on how it is binned, so that binning and norm are
 arguments here and part of the metric's id.
 """
 
@@ -17,7 +17,6 @@ from crucibench.metrics._bins import (
     Binning,
     BinSummer,
     BinSums,
-    Edge,
     EqualWidthBins,
     bin_sums,
     equal_width_index,
@@ -72,13 +71,11 @@ def calibration_error_id(
     *,
     bins: int = 15,
     binning: Binning = "equal-width",
-    edge: Edge = "right-closed",
     norm: Norm = "l1",
     debias: bool = False,
 ) -> str:
     """Returns the id of a calibration error, e.g. ``ece-15-equal-width-top-label``."""
     parts = [_STEMS[norm], str(bins), binning]
-    parts += [edge] if binning == "equal-width" and edge != "right-closed" else []
     parts += ["debiased"] if debias else []
     return "-".join([*parts, view])
 
@@ -89,7 +86,6 @@ def calibration_error_statistic(
     *,
     bins: int = 15,
     binning: Binning = "equal-width",
-    edge: Edge = "right-closed",
     norm: Norm = "l1",
     debias: bool = False,
     sums: BinSummer | None = None,
@@ -104,11 +100,10 @@ def calibration_error_statistic(
             the positive class.
         correct: whether it came true (prediction right, or sample positive), shape (n,).
         bins: how many, at least 1.
-        binning: "equal-width" cuts [0, 1]; "equal-mass" puts a sample whose confidence has mid-rank
+        binning: "equal-width" cuts [0, 1] into (lo, hi], with 0 in the first bin (Guo et al. 2017);
+            "equal-mass" puts a sample whose confidence has mid-rank
             r (from 0 to n, ties sharing theirs) in bin floor(bins r / n), so that ties are never
             split and the order of samples doesn't matter.
-        edge: of equal-width bins: "right-closed" is (lo, hi] with 0 in the first bin (Guo et al.
-            2017), "left-closed" is [lo, hi) with 1 in the last.
         norm: see `Norm`.
         debias: with "l2" only: subtracts acc (1 - acc) / (count - 1) from the squared gap of every
             bin of two or more samples, and takes the root of what is left, at least 0 (Kumar, Liang
@@ -127,7 +122,7 @@ def calibration_error_statistic(
     if debias and norm != "l2":
         raise ValueError(f"debias: expected norm 'l2' with it, got {norm!r}")
     level, came_true = _checked(confidence, correct)
-    sums = sums or bin_sums(level, came_true, bins=bins, binning=binning, edge=edge)
+    sums = sums or bin_sums(level, came_true, bins=bins, binning=binning)
 
     def compute(weights: FloatArray) -> FloatArray:
         return joined(sums(weights), row_sums(weights))
@@ -153,7 +148,7 @@ def calibration_error_statistic(
     def influence() -> FloatArray:
         # A sample moves the mean absolute gap by its own gap, in the sense of its bin's.
         gaps = level - came_true
-        index = equal_width_index(level, bins=bins, edge=edge)
+        index = equal_width_index(level, bins=bins)
         total = np.bincount(index, weights=gaps, minlength=bins)
         error = np.abs(total).sum() / len(gaps)
         return np.asarray((np.sign(total)[index] * gaps - error) / len(gaps))
@@ -166,7 +161,7 @@ def calibration_error_statistic(
 
 
 def classwise_calibration_error_statistic(
-    probabilities: ArrayLike, targets: ArrayLike, *, bins: int = 15, edge: Edge = "right-closed"
+    probabilities: ArrayLike, targets: ArrayLike, *, bins: int = 15
 ) -> Statistic:
     """Returns the classwise ECE (static calibration error; Nixon et al. 2019, Kull et al. 2019).
 
@@ -177,7 +172,6 @@ def classwise_calibration_error_statistic(
         probabilities: shape (n, K), rows summing to 1.
         targets: class indices, shape (n,).
         bins: how many per class, at least 1.
-        edge: as for `calibration_error_statistic`.
 
     Returns:
         Values in [0, 1].
@@ -191,7 +185,7 @@ def classwise_calibration_error_statistic(
     require_same_length(probabilities=matrix, targets=truth)
     parts = []
     for k, column in enumerate(matrix.T):
-        cut = EqualWidthBins(column, bins=bins, edge=edge)
+        cut = EqualWidthBins(column, bins=bins)
         parts.append(cut.spread(column - (truth == k)))
 
     def compute(weights: FloatArray) -> FloatArray:
@@ -204,7 +198,7 @@ def classwise_calibration_error_statistic(
     def by_group(codes: IntArray, groups: int) -> FloatArray:
         found = [np.bincount(codes, minlength=groups)[:, None].astype(np.float64)]
         for k, column in enumerate(matrix.T):
-            cells = codes * bins + equal_width_index(column, bins=bins, edge=edge)
+            cells = codes * bins + equal_width_index(column, bins=bins)
             gaps = np.bincount(cells, column - (truth == k), groups * bins)
             found.append(gaps.reshape(groups, bins).astype(np.float64, copy=False))
         return np.concatenate(found, axis=1)
@@ -224,8 +218,8 @@ class ReliabilityDiagram:
     """What a reliability diagram draws, one entry per bin.
 
     Attributes:
-        lower: left end: the bin's edge for equal-width bins, else the lowest confidence in it.
-        upper: right end, likewise.
+        lower: left end.
+        upper: right end.
         count: samples in the bin, int64.
         confidence: their mean confidence; nan where the bin is empty.
         accuracy: the share that came true; nan where the bin is empty.
@@ -241,43 +235,25 @@ class ReliabilityDiagram:
 
 
 def reliability_diagram(
-    confidence: ArrayLike,
-    correct: ArrayLike,
-    *,
-    bins: int = 15,
-    binning: Binning = "equal-width",
-    edge: Edge = "right-closed",
+    confidence: ArrayLike, correct: ArrayLike, *, bins: int = 15
 ) -> ReliabilityDiagram:
-    """Returns the reliability diagram; arguments as for `calibration_error_statistic`."""
+    """Returns the reliability diagram by equal width; as for `calibration_error_statistic`."""
     level, came_true = _checked(confidence, correct)
-    sums = bin_sums(level, came_true, bins=bins, binning=binning, edge=edge)
+    sums = bin_sums(level, came_true, bins=bins, binning="equal-width")
     if len(level):
         count, gap, hits = (part[0] for part in sums(np.ones((1, len(level)))))
     else:
         count = gap = hits = np.zeros(bins)
     filled = np.where(count > 0, count, np.nan)
-    if binning == "equal-width":
-        edges = np.arange(bins + 1) / bins
-        lower, upper = edges[:-1], edges[1:]
-    else:
-        lower, upper = _observed_edges(np.sort(level), count)
+    edges = np.arange(bins + 1) / bins
     return ReliabilityDiagram(
-        lower=lower,
-        upper=upper,
+        lower=edges[:-1],
+        upper=edges[1:],
         count=count.astype(np.int64),
         confidence=(gap + hits) / filled,
         accuracy=hits / filled,
         hits=hits.astype(np.int64),
     )
-
-
-def _observed_edges(ordered: FloatArray, count: FloatArray) -> tuple[FloatArray, FloatArray]:
-    lower, upper = np.full(len(count), np.nan), np.full(len(count), np.nan)
-    ends = count.cumsum().astype(np.int64)
-    some = count > 0
-    lower[some] = ordered[(ends - count.astype(np.int64))[some]]
-    upper[some] = ordered[ends[some] - 1]
-    return lower, upper
 
 
 def _checked(confidence: ArrayLike, correct: ArrayLike) -> tuple[FloatArray, BoolArray]:

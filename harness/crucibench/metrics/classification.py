@@ -19,7 +19,6 @@ from crucibench.metrics._inputs import (
     require_same_length,
 )
 from crucibench.metrics._rows import row_sums
-from crucibench.metrics.table import TableRate
 
 _SHOWN = 5
 """How many class indices a note lists."""
@@ -58,51 +57,6 @@ def hits_at_k(scores: ArrayLike, targets: ArrayLike, k: int) -> BoolArray:
     return np.asarray(ahead < k)
 
 
-def recall(index: int, name: str | None = None) -> TableRate:
-    """Returns the recall (true-positive rate) of a class: of its samples, the share found.
-
-    Args:
-        index: the class.
-        name: what reasons call it; "class INDEX" where none is given.
-    """
-    return TableRate(
-        successes=lambda tables: tables[:, index, index],
-        trials=lambda tables: tables[:, index, :].sum(axis=1),
-        undefined=f"no sample of {_called(index, name)}",
-    )
-
-
-def precision(index: int, name: str | None = None) -> TableRate:
-    """Returns the precision of a class: of the samples predicted as it, the share that are."""
-    return TableRate(
-        successes=lambda tables: tables[:, index, index],
-        trials=lambda tables: tables[:, :, index].sum(axis=1),
-        undefined=f"no sample predicted as {_called(index, name)}",
-    )
-
-
-def false_positive_rate(index: int, name: str | None = None) -> TableRate:
-    """Returns the false-positive rate of a class: of other classes' samples, the share given it."""
-    return TableRate(
-        successes=lambda tables: tables[:, :, index].sum(axis=1) - tables[:, index, index],
-        trials=lambda tables: tables.sum(axis=(1, 2)) - tables[:, index, :].sum(axis=1),
-        undefined=f"no sample of a class other than {_called(index, name)}",
-    )
-
-
-def f1(index: int, name: str | None = None) -> TableStatistic:
-    """Returns the F1 score of a class: 2 TP / (2 TP + FP + FN).
-
-    Its n counts the samples that are of the class or predicted as it; where there are none, it is
-    undefined.
-    """
-    return TableStatistic(
-        compute=lambda tables: _f1(*_margins(tables))[:, index],
-        samples=lambda table: table[index].sum() + table[:, index].sum() - table[index, index],
-        undefined=lambda _: f"no sample of {_called(index, name)} and none predicted as it",
-    )
-
-
 def _margins(tables: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Returns right answers, samples and predictions by class, (b, K) each."""
     return np.diagonal(tables, axis1=1, axis2=2), tables.sum(axis=2), tables.sum(axis=1)
@@ -121,10 +75,6 @@ def _over_margins(
 
 def _f1(right: FloatArray, truth: FloatArray, predicted: FloatArray) -> FloatArray:
     return np.asarray(np.divide(2 * right, truth + predicted))
-
-
-def _accuracy(tables: FloatArray) -> FloatArray:
-    return np.asarray(np.trace(tables, axis1=1, axis2=2))
 
 
 def _balanced_accuracy(right: FloatArray, truth: FloatArray, predicted: FloatArray) -> FloatArray:
@@ -152,10 +102,6 @@ def _mean_where(values: FloatArray, defined: BoolArray) -> FloatArray:
     return np.asarray(row_sums(np.where(defined, values, 0.0)) / defined.sum(axis=1))
 
 
-def _called(index: int, name: str | None) -> str:
-    return f"class {index if name is None else name}"
-
-
 def _left_out(occurs: BoolArray, what: str) -> str:
     absent = np.flatnonzero(~occurs)
     if len(absent) == 0:
@@ -168,11 +114,6 @@ def _one_class(table: FloatArray) -> str:
     targets = (table.sum(axis=1) > 0).sum()
     return "all samples are of one class" if targets < 2 else "all predictions are of one class"
 
-
-accuracy = TableRate(
-    successes=_accuracy, trials=lambda tables: tables.sum(axis=(1, 2)), undefined="no samples"
-)
-"""The share of samples whose predicted class is the target (top-1)."""
 
 balanced_accuracy = _over_margins(
     _balanced_accuracy, lambda _: "no samples",

@@ -130,7 +130,7 @@ def evaluate(form: Form, n: int) -> float:
             return float(auroc_statistic(form.scores, form.positives)(np.ones((1, n)))[0])
         if isinstance(form, TableMetric):
             return float(form.of_tables(table_of(form)[None])[0])
-        return float(form.of_rows(np.ones((1, n)))[0])
+        return float(form.of_rows(np.ones((1, n)))[0]) if form.value is None else form.value
 
 
 def bounded_by(form: Form) -> BoundedMean | None:

@@ -21,24 +21,15 @@ SMALLEST = float(np.finfo(np.float64).eps)
 """Probabilities are raised to this (2.2e-16) before a logarithm is taken, as in scikit-learn."""
 
 
-def log_softmax(logits: ArrayLike) -> FloatArray:
-    """Returns the logarithms of the softmax of logits.
+def softmax(logits: ArrayLike) -> FloatArray:
+    """Returns the softmax of logits, shape (n, K), in [0, 1].
 
     Args:
         logits: shape (n, K); -inf means an impossible class, but not all of a row.
 
-    Returns:
-        Shape (n, K), values <= 0.
-
     Raises:
         ValueError: if a logit is nan or +inf, or all of a row are -inf.
     """
-    shifted = _shifted(logits)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
-def softmax(logits: ArrayLike) -> FloatArray:
-    """Returns the softmax of logits, shape (n, K), in [0, 1]; arguments as `log_softmax`."""
     powers = np.exp(_shifted(logits))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 

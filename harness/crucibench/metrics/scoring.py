@@ -39,7 +39,7 @@ from crucibench.stats import (
     IntervalKind,
     WeightedStatistic,
     auc_interval,
-    block_jackknife,
+    block_jackknife_many,
     bootstrap_many,
     bounded_mean,
     linearised_interval,
@@ -282,11 +282,11 @@ class _Sheet:
             self._resampled[kind].append(one)
             return
         # One at a time: a dear statistic also holds much memory.
-        found = block_jackknife(
-            one.statistic, self._n, level=self._options.level, groups=groups,
+        (found,) = block_jackknife_many(
+            {"": one.statistic}, self._n, level=self._options.level, groups=groups,
             seed=self._options.seed, stream=self._stream, clusters=self._clusters,
             strata=self._strata,
-        )  # fmt: skip
+        ).values()  # fmt: skip
         self._finish(one, found)
 
     def _intervals(

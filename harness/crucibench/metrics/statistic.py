@@ -43,17 +43,16 @@ class SharedParts(Generic[T]):
         return parts
 
 
-def mean_statistic(values: ArrayLike, *, name: str = "values") -> Statistic:
+def mean_statistic(values: ArrayLike) -> Statistic:
     """Returns the mean of a column as a statistic.
 
     Args:
         values: one finite number (or bool) per sample, shape (n,).
-        name: what error messages call it.
 
     Raises:
         ValueError: if a value isn't finite or `values` isn't a vector.
     """
-    column = float_vector(name, values)
+    column = float_vector("values", values)
 
     def compute(weights: FloatArray) -> FloatArray:
         return weighted_sum(weights, column) / row_sums(weights)

@@ -58,7 +58,7 @@ from crucibench.report.page import (
     source_digest,
 )
 from crucibench.report.scorecard import recipe_views, scorecard_view
-from crucibench.report.sections import declared_sections, evidence_of, filled
+from crucibench.report.sections import ComparedTables, declared_sections, evidence_of, filled
 from crucibench.store.run import Run
 from crucibench.util.atomic import write_text
 from crucibench.util.text import shorten, visible
@@ -67,15 +67,19 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def render_html(run: Run, *, gallery: bool = True, policy: Policy | None = None) -> str:
+def render_html(
+    run: Run, *, gallery: bool = True, policy: Policy | None = None,
+    compared: ComparedTables | None = None,
+) -> str:  # fmt: skip
     """Returns the report of a run. The same run gives the same bytes.
 
     Args:
         run: the run.
         gallery: whether it shows samples, where the run kept some.
         policy: of a gate, which the decision then keeps to.
+        compared: tables that say what changed against a baseline, by cell and name.
     """
-    return _Report(run, gallery=gallery, policy=policy).render()
+    return _Report(run, gallery=gallery, policy=policy, compared=compared or {}).render()
 
 
 def render_section(section: FilledSection) -> str:
@@ -88,8 +92,11 @@ def render_section(section: FilledSection) -> str:
 class _Report:
     """Gathers what a report holds, once, and renders it."""
 
-    def __init__(self, run: Run, *, gallery: bool, policy: Policy | None) -> None:
+    def __init__(
+        self, run: Run, *, gallery: bool, policy: Policy | None, compared: ComparedTables
+    ) -> None:
         self.run = run
+        self.compared = compared
         self.policy = policy
         self.gallery = gallery
         self.anchors = Anchors()
@@ -211,6 +218,7 @@ class _Report:
                 metrics=self.metrics,
                 anchors=self.anchors,
                 gallery=self.gallery,
+                compared=self.compared,
             )
             declared = self.sections.get((name, data), self.sections[name, ""])
             drawn = [filled(section, kind, evidence) for section, kind in declared]
@@ -311,17 +319,20 @@ def _environment() -> Environment:
     return made
 
 
-def write_views(run: Run, *, gallery: bool = True, policy: Policy | None = None) -> list[Path]:
+def write_views(
+    run: Run, *, gallery: bool = True, policy: Policy | None = None,
+    compared: ComparedTables | None = None,
+) -> list[Path]:  # fmt: skip
     """Writes ``report.html``, ``leaderboard.md`` and ``leaderboard.csv`` into the run directory.
 
     The manifest does not list them. If it is written before, the report shows its digest. With
     `gallery` the report shows the samples that the run kept for it; with a gate's `policy` its
-    decision keeps to that.
+    decision keeps to that; `compared` tables of `tables_against` stand in place of those stored.
     """
     claims_of(run)  # boards show the baselines that are scored with them
     board = leaderboard([run])
     texts = {
-        run.layout.report: render_html(run, gallery=gallery, policy=policy),
+        run.layout.report: render_html(run, gallery=gallery, policy=policy, compared=compared),
         run.layout.leaderboard("md"): leaderboard_text.markdown(board),
         run.layout.leaderboard("csv"): leaderboard_text.csv(board),
     }

@@ -47,52 +47,96 @@ CLAUSES = (
     Clause(
         _ACT, "(1)", "an appropriate level of robustness", ("changed-inputs", "unfamiliar-inputs")
     ),
-    Clause(_ACT, "(1)", "consistent performance throughout the lifecycle", beyond=_LATER),
-    Clause(_ACT, "(3)", "levels of accuracy and metrics, to be declared", ("accuracy",)),
     Clause(
-        _ACT, "(4)", "resilience to errors, faults and inconsistencies of the environment",
-        ("changed-inputs", "unfamiliar-inputs"),
+        _ACT, "(1)", "an appropriate level of cybersecurity",
+        ("evasion", "poisoned-data", "triggers", "membership"),
     ),
-    Clause(_ACT, "(4)", "technical redundancy, backup and fail-safe plans", beyond=_PEOPLE),
-    Clause(_ACT, "(4)", "feedback loops of systems that go on learning", beyond=_LATER),
-    Clause(_ACT, "(5)", "attacks on the training data (data poisoning)", ("poisoned-data",)),
-    Clause(_ACT, "(5)", "attacks on pre-trained components (model poisoning)", ("triggers",)),
-    Clause(_ACT, "(5)", "inputs made to deceive (adversarial examples, evasion)", ("evasion",)),
+    Clause(_ACT, "(1)", "consistent performance throughout the lifecycle", beyond=_LATER),
+    Clause(
+        _ACT, "(3)", "levels of accuracy and relevant metrics, declared in the instructions of use",
+        ("accuracy",),
+    ),
+    Clause(
+        _ACT, "(4)", "resilience regarding errors, faults or inconsistencies within the system or "
+        "its environment", ("changed-inputs", "unfamiliar-inputs"),
+    ),
+    Clause(
+        _ACT, "(4)", "technical redundancy, which may include backup or fail-safe plans",
+        beyond=_PEOPLE,
+    ),
+    Clause(_ACT, "(4)", "feedback loops of systems that continue to learn", beyond=_LATER),
+    Clause(
+        _ACT, "(5)", "attacks that manipulate the training data set (data poisoning)",
+        ("poisoned-data",),
+    ),
+    Clause(
+        _ACT, "(5)", "attacks that manipulate pre-trained components (model poisoning)",
+        ("triggers",),
+    ),
+    Clause(
+        _ACT, "(5)", "inputs designed to cause a mistake (adversarial examples or model evasion)",
+        ("evasion",),
+    ),
     Clause(_ACT, "(5)", "confidentiality attacks", ("membership",)),
     Clause(_ACT, "(5)", "model flaws", ("shortcuts",)),
-    Clause(_ANNEX, "2(e)", "human oversight measures", beyond=_PEOPLE),
+    Clause(_ANNEX, "2(e)", "assessment of the human oversight measures needed", beyond=_PEOPLE),
     Clause(_ANNEX, "2(g)", "metrics used to measure accuracy", ("accuracy",)),
     Clause(
         _ANNEX, "2(g)", "metrics used to measure robustness",
         ("changed-inputs", "unfamiliar-inputs", "evasion"),
     ),
+    Clause(
+        _ANNEX, "2(g)", "metrics used to measure compliance with other relevant requirements",
+        beyond=_PEOPLE,
+    ),
     Clause(_ANNEX, "2(g)", "potentially discriminatory impacts", ("discrimination",)),
     Clause(_ANNEX, "2(h)", "cybersecurity measures put in place", beyond=_PEOPLE),
-    Clause(_ANNEX, "3", "the expected level of accuracy", ("accuracy",)),
-    Clause(_ANNEX, "3", "accuracy for specific persons or groups", ("discrimination",)),
-    Clause(_ANNEX, "3", "foreseeable unintended outcomes and sources of risk", beyond=_PEOPLE),
-    Clause(_ANNEX, "4", "why the performance metrics are appropriate", beyond=_PEOPLE),
-    Clause(_NIST, "2.3", "performance for conditions similar to deployment", ("accuracy",)),
-    Clause(_NIST, "2.4", "behaviour in production is monitored", beyond=_LATER),
+    Clause(_ANNEX, "3", "the overall expected level of accuracy", ("accuracy",)),
     Clause(
-        _NIST, "2.5", "validity and reliability; limits of generalising",
+        _ANNEX, "3", "degrees of accuracy for specific persons or groups of persons",
+        ("discrimination",),
+    ),
+    Clause(_ANNEX, "3", "foreseeable unintended outcomes and sources of risks", beyond=_PEOPLE),
+    Clause(_ANNEX, "4", "appropriateness of the performance metrics", beyond=_PEOPLE),
+    Clause(
+        _NIST, "2.3", "performance or assurance criteria, for conditions similar to deployment",
+        ("accuracy",),
+    ),
+    Clause(_NIST, "2.4", "functionality and behavior are monitored in production", beyond=_LATER),
+    Clause(
+        _NIST, "2.5", "valid and reliable; limitations of the generalizability",
         ("accuracy", "calibration", "changed-inputs"),
     ),
-    Clause(_NIST, "2.6", "safety; failing safely beyond knowledge limits", ("unfamiliar-inputs",)),
+    Clause(
+        _NIST, "2.6", "safe; can fail safely, particularly beyond its knowledge limits",
+        ("unfamiliar-inputs",),
+    ),
     Clause(_NIST, "2.7", "security and resilience", ("evasion", "poisoned-data", "triggers")),
-    Clause(_NIST, "2.8", "transparency and accountability", beyond=_PEOPLE),
-    Clause(_NIST, "2.9", "the model is explained and validated", ("explanations",)),
+    Clause(_NIST, "2.8", "risks of transparency and accountability", beyond=_PEOPLE),
+    Clause(
+        _NIST, "2.9", "the model is explained and validated, its output interpreted within its "
+        "context", ("explanations",),
+    ),
     Clause(_NIST, "2.10", "privacy risk", ("membership",)),
     Clause(_NIST, "2.11", "fairness and bias", ("discrimination",)),
-    Clause(_NIST, "2.12", "environmental impact", ("energy",)),
-    Clause(_NIST, "2.13", "effectiveness of the metrics and processes themselves", beyond=_PEOPLE),
     Clause(
-        _ISO, "5", "robustness by statistical methods",
+        _NIST, "2.12", "environmental impact and sustainability of model training and management "
+        "(rows: of answering)", ("energy",),
+    ),
+    Clause(
+        _NIST, "2.13", "effectiveness of the employed metrics and processes", beyond=_PEOPLE
+    ),
+    Clause(
+        _ISO, "5", "statistical methods",
         ("accuracy", "changed-inputs", "unfamiliar-inputs"),
     ),
-    Clause(_ISO, "6", "robustness by formal methods", ("guarantees",)),
-    Clause(_ISO, "7", "robustness by empirical methods: benchmarks, tests against", ("evasion",)),
-    Clause(_ISO, "7", "robustness by empirical methods: field trials", beyond=_LATER),
+    Clause(_ISO, "6", "formal methods", ("guarantees",)),
+    Clause(_ISO, "7.2", "empirical methods: field trials", beyond=_LATER),
+    Clause(_ISO, "7.3", "empirical methods: a posteriori testing", ("evasion",)),
+    Clause(
+        _ISO, "7.4", "empirical methods: benchmarking of neural networks",
+        ("changed-inputs", "evasion"),
+    ),
 )  # fmt: skip
 
 

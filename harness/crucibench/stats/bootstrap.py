@@ -35,35 +35,6 @@ MIN_UNITS = 5
 _ACCELERATION_GROUPS = 200
 
 
-def bootstrap_interval(
-    statistic: WeightedStatistic,
-    n: int,
-    *,
-    level: float = 0.95,
-    replicates: int = REPLICATES,
-    seed: int,
-    stream: str,
-    clusters: ArrayLike | None = None,
-    strata: ArrayLike | None = None,
-    kind: IntervalKind = "auto",
-    max_cells: int = MAX_CELLS,
-) -> BootstrapResult:
-    """Return the bootstrap interval of one statistic; see `bootstrap_many`."""
-    results = bootstrap_many(
-        {"statistic": statistic},
-        n,
-        level=level,
-        replicates=replicates,
-        seed=seed,
-        stream=stream,
-        clusters=clusters,
-        strata=strata,
-        kind=kind,
-        max_cells=max_cells,
-    )
-    return results["statistic"]
-
-
 def bootstrap_many(
     statistics: Mapping[str, WeightedStatistic],
     n: int,

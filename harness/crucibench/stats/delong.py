@@ -144,9 +144,17 @@ def hoeffding_interval(share: float, pairs: int, level: float = 0.95) -> Interva
     return Interval(_kl_end(share, 0.0, limit), _kl_end(share, 1.0, limit), level, "hoeffding-kl")
 
 
-def delong_paired(
+class DelongPair(NamedTuple):
+    """Two areas over the same samples, and their difference."""
+
+    auc_a: float
+    auc_b: float
+    difference: PairedDifference
+
+
+def delong_both(
     scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, level: float = 0.95
-) -> PairedDifference:
+) -> DelongPair:
     """Compare the AUCs of two scores of the same samples.
 
     Student's t in place of the normal law, with Satterthwaite's degrees of freedom of the two
@@ -159,9 +167,10 @@ def delong_paired(
         level: Confidence level, in (0, 1).
 
     Returns:
-        AUC of a minus AUC of b, its interval cut off at [-1, 1] and the two-sided p-value, method
-        ``delong-paired``. Without an interval where a class has one sample or the variance of the
-        difference is 0 (scores that rank alike: difference 0, p-value 1).
+        Both areas, and AUC of a minus AUC of b with its interval cut off at [-1, 1] and the
+        two-sided p-value, method ``delong-paired``. Without an interval where a class has one
+        sample or the variance of the difference is 0 (scores that rank alike: difference 0, p-value
+        1).
 
     Raises:
         ValueError: As `delong`, or a level outside (0, 1).
@@ -170,21 +179,6 @@ def delong_paired(
         DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837; Satterthwaite 1946, Biometrics
         Bulletin 2:110.
     """
-    return delong_both(scores_a, scores_b, labels, level).difference
-
-
-class DelongPair(NamedTuple):
-    """Two areas over the same samples, and their difference."""
-
-    auc_a: float
-    auc_b: float
-    difference: PairedDifference
-
-
-def delong_both(
-    scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, level: float = 0.95
-) -> DelongPair:
-    """Return what `delong_paired` does together with both areas, which it needs anyway."""
     a = _checked_placements("scores_a", scores_a, labels)
     b = _checked_placements("scores_b", scores_b, labels)
     return DelongPair(a.auc, b.auc, _difference(a, b, _checks.level(level)))

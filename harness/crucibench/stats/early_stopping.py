@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from scipy.special import bdtr, ndtri
+from scipy.special import bdtr
 
 from crucibench.stats import _checks
 
@@ -69,15 +69,3 @@ def early_stopping_rank(queries: int, share: float, confidence: float = CONFIDEN
     """
     over = allowed_over(queries, share, confidence)
     return queries - over if over >= 1 else None
-
-
-def fixed_queries(share: float, confidence: float = CONFIDENCE) -> int:
-    """Return how many queries settle a percentile to a twentieth of what lies beyond it.
-
-    z**2 * p * (1 - p) / margin**2 with margin (1 - p) / 20 (MLPerf inference rules, "Number of
-    queries", whose table rounds to the nearest): 23,886 for p90 and 262,742 for p99.
-    """
-    share = _checks.level(share, "share")
-    z = float(ndtri((1 + _checks.level(confidence, "confidence")) / 2))
-    margin = (1 - share) / 20
-    return round(z**2 * share * (1 - share) / margin**2)

@@ -222,9 +222,7 @@ def newcombe_unpaired(s1: int, n1: int, s2: int, n2: int, level: float = 0.95) -
     return Interval(lower, upper, float(level), "newcombe-unpaired")
 
 
-def newcombe_paired(
-    n11: int, n10: int, n01: int, n00: int, level: float = 0.95, *, continuity: bool = True
-) -> Interval:
+def newcombe_paired(n11: int, n10: int, n01: int, n00: int, level: float = 0.95) -> Interval:
     """Return Newcombe's square-and-add interval of p1 - p2 for paired proportions.
 
     p1 = (n11 + n10) / n and p2 = (n11 + n01) / n, so that p1 - p2 = (n10 - n01) / n. Unlike a
@@ -237,13 +235,9 @@ def newcombe_paired(
         n01: Pairs in which only the second succeeds.
         n00: Pairs in which both fail.
         level: Confidence level, in (0, 1).
-        continuity: Shrink a positive correlation phi by the continuity correction of method 10,
-            i.e. replace n11*n00 - n10*n01 by max(that - n/2, 0) where it is positive. False
-            keeps phi as it is: shorter, and less sure to cover.
 
     Returns:
-        Bounds in [-1, 1]; method ``newcombe-paired`` (``newcombe-paired-uncorrected``
-        without continuity).
+        Bounds in [-1, 1]; method ``newcombe-paired``.
 
     Raises:
         ValueError: A negative count, no pair at all, or a level outside (0, 1).
@@ -259,12 +253,11 @@ def newcombe_paired(
     # Python integers: the product of four margins of a million samples exceeds 64 bits.
     margins = (a + b) * (c + d) * (a + c) * (b + d)
     cross = float(a * d - b * c)
-    if continuity and cross > 0.0:
+    if cross > 0.0:  # the correction for continuity of method 10
         cross = max(cross - n / 2.0, 0.0)
     phi = cross / math.sqrt(margins) if margins else 0.0
     lower, upper = _square_and_add((a + b, n), (a + c, n), phi, normal_quantile(level))
-    method = "newcombe-paired" if continuity else "newcombe-paired-uncorrected"
-    return Interval(lower, upper, float(level), method)
+    return Interval(lower, upper, float(level), "newcombe-paired")
 
 
 def _square_and_add(

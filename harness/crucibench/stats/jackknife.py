@@ -11,7 +11,6 @@ from scipy.special import stdtrit
 
 from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
-from crucibench.stats.intervals import clip_to
 from crucibench.stats.replicates import without_spread
 from crucibench.stats.resampling import MAX_CELLS, Resampler, delete_groups
 from crucibench.stats.results import BootstrapResult
@@ -25,35 +24,6 @@ from crucibench.stats.weighted import (
 GROUPS = 200
 
 
-def block_jackknife(
-    statistic: WeightedStatistic,
-    n: int,
-    *,
-    level: float = 0.95,
-    groups: int = GROUPS,
-    seed: int,
-    stream: str,
-    clusters: ArrayLike | None = None,
-    strata: ArrayLike | None = None,
-    bounds: tuple[float, float] = (-math.inf, math.inf),
-    max_cells: int = MAX_CELLS,
-) -> BootstrapResult:
-    """Return the group-jackknife interval of one statistic; see `block_jackknife_many`."""
-    results = block_jackknife_many(
-        {"statistic": statistic},
-        n,
-        level=level,
-        groups=groups,
-        seed=seed,
-        stream=stream,
-        clusters=clusters,
-        strata=strata,
-        bounds={"statistic": bounds},
-        max_cells=max_cells,
-    )
-    return results["statistic"]
-
-
 def block_jackknife_many(
     statistics: Mapping[str, WeightedStatistic],
     n: int,
@@ -64,7 +34,6 @@ def block_jackknife_many(
     stream: str,
     clusters: ArrayLike | None = None,
     strata: ArrayLike | None = None,
-    bounds: Mapping[str, tuple[float, float]] | None = None,
     max_cells: int = MAX_CELLS,
 ) -> dict[str, BootstrapResult]:
     """Return intervals from leaving out each of some random groups of samples in turn.
@@ -83,7 +52,6 @@ def block_jackknife_many(
         stream: Name of the draw that deals units out to groups.
         clusters: (n,) codes of samples that stay together.
         strata: (n,) codes whose shares every group keeps.
-        bounds: Name to smallest and largest possible value, at which the interval is cut off.
         max_cells: Bound on the cells of one block of weights.
 
     Returns:
@@ -91,8 +59,8 @@ def block_jackknife_many(
         clusters)``. Without an interval where a deletion is undefined or all are equal.
 
     Raises:
-        ValueError: An argument out of range, fewer than two units, an estimate outside its
-            bounds, or a statistic that returns another shape than (B,).
+        ValueError: An argument out of range, fewer than two units, or a statistic that returns
+            another shape than (B,).
 
     Source:
         Shao and Tu 1995, The Jackknife and Bootstrap, chapter 2 (grouped and delete-d
@@ -121,9 +89,7 @@ def block_jackknife_many(
         if result is None:
             error = math.sqrt(_variance(estimate, without[name], sizes))
             half = float(stdtrit(count - 1, (1.0 + level) / 2.0)) * error
-            ends = (bounds or {}).get(name, (-math.inf, math.inf))
-            lower, upper = clip_to(estimate, estimate - half, estimate + half, ends)
-            interval = Interval(lower, upper, level, method)
+            interval = Interval(estimate - half, estimate + half, level, method)
             result = BootstrapResult(estimate, interval, error, count, 0, method)
         results[name] = result
     return results

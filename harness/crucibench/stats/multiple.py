@@ -26,32 +26,11 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     ascending = np.argsort(p[tested], kind="stable")
     m = ascending.size
     stepped = p[tested][ascending] * np.arange(m, 0, -1)
-    return _restored(p, tested, ascending, np.maximum.accumulate(stepped))
-
-
-def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Return Benjamini-Hochberg adjusted p-values: false discovery rate.
-
-    It holds for independent or positively dependent tests.
-
-    Args:
-        p_values: (m,) in [0, 1]. A nan is a test that could not be made: it stays nan and is not
-            counted in the family.
-
-    Returns:
-        (m,) adjusted p-values in [0, 1], in the order given.
-
-    Raises:
-        ValueError: Not one-dimensional, not numbers, or a value outside [0, 1].
-
-    Source:
-        Benjamini and Hochberg 1995, Journal of the Royal Statistical Society B 57:289.
-    """
-    p, tested = _family(p_values)
-    ascending = np.argsort(p[tested], kind="stable")
-    m = ascending.size
-    stepped = p[tested][ascending] * (m / np.arange(1, m + 1))
-    return _restored(p, tested, ascending, np.minimum.accumulate(stepped[::-1])[::-1])
+    adjusted = np.empty(m)
+    adjusted[ascending] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    result = np.full(p.size, np.nan)
+    result[tested] = adjusted
+    return result
 
 
 def _family(p_values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -69,16 +48,3 @@ def _family(p_values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]
         first = int(np.argmax(outside))
         raise ValueError(f"p_values: expected values in [0, 1], got {p[first]!r} at {first}")
     return p, tested
-
-
-def _restored(
-    p: NDArray[np.float64],
-    tested: NDArray[np.bool_],
-    ascending: NDArray[np.intp],
-    stepped: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    adjusted = np.empty(ascending.size)
-    adjusted[ascending] = np.minimum(stepped, 1.0)
-    result = np.full(p.size, np.nan)
-    result[tested] = adjusted
-    return result

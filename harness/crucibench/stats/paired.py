@@ -19,36 +19,6 @@ StatisticPair = tuple[WeightedStatistic, WeightedStatistic]
 """The statistic of the first model and of the second, over the same samples in the same order."""
 
 
-def paired_bootstrap(
-    first: WeightedStatistic,
-    second: WeightedStatistic,
-    n: int,
-    *,
-    level: float = 0.95,
-    replicates: int = REPLICATES,
-    seed: int,
-    stream: str,
-    clusters: ArrayLike | None = None,
-    strata: ArrayLike | None = None,
-    kind: IntervalKind = "auto",
-    max_cells: int = MAX_CELLS,
-) -> PairedDifference:
-    """Return the bootstrapped difference of one statistic; see `paired_bootstrap_many`."""
-    results = paired_bootstrap_many(
-        {"difference": (first, second)},
-        n,
-        level=level,
-        replicates=replicates,
-        seed=seed,
-        stream=stream,
-        clusters=clusters,
-        strata=strata,
-        kind=kind,
-        max_cells=max_cells,
-    )
-    return results["difference"]
-
-
 def paired_bootstrap_many(
     pairs: Mapping[str, StatisticPair],
     n: int,

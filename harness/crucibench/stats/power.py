@@ -1,23 +1,22 @@
 """What n can show: smallest detectable differences, and the n that a difference needs.
 
-All are normal approximations for a two-sided (or one-sided) test at ``alpha`` that finds a true
-difference with probability ``power``. Proportions are shares in [0, 1], not percentages.
+All are normal approximations for a two-sided test at 5 % that finds a true difference with
+probability ``power``. Proportions are shares in [0, 1], not percentages.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from scipy.special import ndtri
 
 from crucibench.stats import _checks
 
-Sides = Literal[1, 2]
+_ALPHA = 0.05
 
 
 def detectable_paired_proportions(
-    n: int, discordance: float, *, alpha: float = 0.05, power: float = 0.8, sides: Sides = 2
+    n: int, discordance: float, *, power: float = 0.8
 ) -> float | None:
     """Return the smallest difference of two paired proportions that n pairs can show.
 
@@ -25,9 +24,7 @@ def detectable_paired_proportions(
         n: Number of pairs, at least 1.
         discordance: Share of pairs that one gets right and the other wrong, in (0, 1]. Where none
             was seen, use an upper bound of it (of `wilson`, say): 0 would promise everything.
-        alpha: Probability of a false alarm, in (0, 1).
         power: Probability of finding a true difference, in (0, 1).
-        sides: 2 for a two-sided test, 1 for a one-sided one.
 
     Returns:
         The difference, at most ``discordance``, or None where not even discordant pairs that all
@@ -42,7 +39,7 @@ def detectable_paired_proportions(
     """
     n = _checks.count("n", n, minimum=1)
     psi = _proportion("discordance", discordance)
-    z_alpha, z_power = _quantiles(alpha, power, sides)
+    z_alpha, z_power = _quantiles(power)
     # Squaring gives (n + z_b**2) d**2 - 2 z_a sqrt(psi n) d + (z_a**2 - z_b**2) psi = 0; its
     # root of the sign of z_b is the one wanted (z_b < 0 for a power below one half).
     under_root = psi * (n - z_alpha**2 + z_power**2)
@@ -56,9 +53,7 @@ def detectable_mean(
     n: int,
     standard_deviation: float,
     *,
-    alpha: float = 0.05,
     power: float = 0.8,
-    sides: Sides = 2,
 ) -> float:
     """Return the smallest mean (or mean paired difference) that n samples can tell from 0.
 
@@ -67,9 +62,7 @@ def detectable_mean(
     Args:
         n: Number of samples, at least 1.
         standard_deviation: Of the samples (or of their paired differences), > 0.
-        alpha: Probability of a false alarm, in (0, 1).
         power: Probability of finding a true difference, in (0, 1).
-        sides: 2 for a two-sided test, 1 for a one-sided one.
 
     Returns:
         The mean, (z_a + z_b) standard_deviation / sqrt(n), in its unit.
@@ -79,25 +72,21 @@ def detectable_mean(
     """
     n = _checks.count("n", n, minimum=1)
     deviation = _positive("standard_deviation", standard_deviation)
-    return sum(_quantiles(alpha, power, sides)) * deviation / math.sqrt(n)
+    return sum(_quantiles(power)) * deviation / math.sqrt(n)
 
 
 def required_n_paired_proportions(
     difference: float,
     discordance: float,
     *,
-    alpha: float = 0.05,
     power: float = 0.8,
-    sides: Sides = 2,
 ) -> int:
     """Return the number of pairs that a difference of two paired proportions needs.
 
     Args:
         difference: What is to be found, not 0; its sign does not matter.
         discordance: Share of discordant pairs, in (0, 1], at least the difference.
-        alpha: Probability of a false alarm, in (0, 1).
         power: Probability of finding a true difference, in (0, 1).
-        sides: 2 for a two-sided test, 1 for a one-sided one.
 
     Returns:
         The smallest such n.
@@ -116,7 +105,7 @@ def required_n_paired_proportions(
             f"difference: expected at most the discordance {psi}, got {difference}: "
             "only discordant pairs can make a difference"
         )
-    z_alpha, z_power = _quantiles(alpha, power, sides)
+    z_alpha, z_power = _quantiles(power)
     root = (z_alpha * math.sqrt(psi) + z_power * math.sqrt(psi - d * d)) / d
     return _at_least_one(root)
 
@@ -125,18 +114,14 @@ def required_n_mean(
     difference: float,
     standard_deviation: float,
     *,
-    alpha: float = 0.05,
     power: float = 0.8,
-    sides: Sides = 2,
 ) -> int:
     """Return the n that telling a mean (or mean paired difference) from 0 needs.
 
     Args:
         difference: What is to be found, not 0; its sign does not matter.
         standard_deviation: Of the samples (or of their paired differences), > 0.
-        alpha: Probability of a false alarm, in (0, 1).
         power: Probability of finding a true difference, in (0, 1).
-        sides: 2 for a two-sided test, 1 for a one-sided one.
 
     Returns:
         The smallest such n.
@@ -146,20 +131,15 @@ def required_n_mean(
     """
     d = _positive("difference", abs(difference))
     deviation = _positive("standard_deviation", standard_deviation)
-    return _at_least_one(sum(_quantiles(alpha, power, sides)) * deviation / d)
+    return _at_least_one(sum(_quantiles(power)) * deviation / d)
 
 
-def _quantiles(alpha: float, power: float, sides: Sides) -> tuple[float, float]:
+def _quantiles(power: float) -> tuple[float, float]:
     """Return z_a and z_b; their sum must be positive, or any n would do."""
-    if sides not in (1, 2):
-        raise ValueError(f"sides: expected 1 or 2, got {sides!r}")
-    z_alpha = -float(ndtri(_checks.level(alpha, "alpha") / sides))
+    z_alpha = -float(ndtri(_ALPHA / 2))
     z_power = float(ndtri(_checks.level(power, "power")))
-    if z_alpha < 0.0 or z_alpha + z_power <= 0.0:
-        raise ValueError(
-            f"power: expected more than a test of nothing has (alpha = {alpha}, {sides}-sided), "
-            f"got {power}"
-        )
+    if z_alpha + z_power <= 0.0:
+        raise ValueError(f"power: expected more than a test of nothing has, got {power}")
     return z_alpha, z_power
 
 

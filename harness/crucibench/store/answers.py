@@ -67,7 +67,8 @@ def _logged(path: Path) -> dict[int, Reply]:
 
 
 def _reply(line: dict[str, Any]) -> Reply:
-    return Reply(**{**line, "texts": tuple(line["texts"]), "finish": tuple(line["finish"])})
+    lists = {name: tuple(value) for name, value in line.items() if isinstance(value, list)}
+    return Reply(**{**line, **lists})
 
 
 def same_models(run: Run, model: ModelInfo) -> set[tuple[str, str]]:

@@ -61,6 +61,7 @@ class Run:
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
         self.root = root
+        self.scorer: Any = None  # who has just scored it, and holds what claims read too
 
     def __repr__(self) -> str:
         return f"Run({str(self.root)!r})"

@@ -105,14 +105,16 @@ def write_blocks(path: Path, blocks: Iterable[pa.Table]) -> None:
 def _repeating(schema: pa.Schema) -> list[str]:
     """Returns the columns that are worth a dictionary.
 
-    Features and scores hardly repeat: a dictionary of them is filled, given up, and stored anyway,
-    which takes four times as long and a third more space.
+    Features and scores hardly repeat, nor do the names of a sample table: a dictionary of them is
+    filled, given up, and stored anyway, which takes four times as long and a third more space.
     """
+    names = () if "point" in schema.names else ("id", "key")
     lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return [
         field.name
         for field in schema
-        if not pa.types.is_floating(field.type)
+        if field.name not in names
+        and not pa.types.is_floating(field.type)
         and not any(is_list(field.type) for is_list in lists)
     ]
 

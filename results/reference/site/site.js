@@ -1,5 +1,6 @@
 "use strict";
-// Sorts and filters the tables of reports and sites. Without it every table reads as it stands.
+// Draws details when they are opened; sorts and filters the tables of reports and sites, and says
+// where one goes on beyond the edge.
 (() => {
   const FEW_ROWS = 8;
 
@@ -73,11 +74,36 @@
     table.closest(".scroll").before(line);
   }
 
-  for (const table of document.querySelectorAll("table.sorts")) {
-    const rows = table.tBodies[0].rows.length;
-    if (rows > 1) addSorting(table);
-    if (rows > FEW_ROWS) addFilter(table);
+  const cue = () => {
+    for (const box of document.querySelectorAll(".scroll")) {
+      box.classList.toggle("wide", box.scrollWidth > box.clientWidth + 1);
+    }
+  };
+
+  function equip(root) {
+    for (const table of root.querySelectorAll("table.sorts")) {
+      const rows = table.tBodies[0].rows.length;
+      if (rows > 1) addSorting(table);
+      if (rows > FEW_ROWS) addFilter(table);
+    }
+    cue();
   }
+
+  function draw(fold) {
+    const held = fold.querySelector(":scope > template");
+    if (!held) return;
+    const part = document.createElement("div");
+    part.append(held.content);
+    held.replaceWith(part);
+    equip(part);
+  }
+
+  equip(document);
+  addEventListener("resize", cue);
+  document.addEventListener("toggle", event => {
+    if (event.target.open) draw(event.target);
+    cue();
+  }, true);
 
   const place = () => {
     try {
@@ -87,7 +113,11 @@
     }
   };
   const unfold = () => {
-    const target = document.getElementById(place());
+    const id = place();
+    for (const held of id ? document.querySelectorAll("template") : []) {
+      if (held.content.getElementById(id)) draw(held.parentElement);
+    }
+    const target = document.getElementById(id);
     for (let one = target?.closest("details"); one; one = one.parentElement.closest("details")) {
       one.open = true;
     }

@@ -342,6 +342,8 @@ def _scores(cell: CellEvidence, task: Task) -> tuple[str, Floats]:
 
 def _repeats(names: NDArray[np.object_], ids: NDArray[np.object_]) -> Bools:
     """Says which samples repeat an earlier one; the one without a number is the first."""
+    if names is ids:
+        return np.zeros(len(names), dtype=np.bool_)
     first_choice = np.argsort(names != ids, kind="stable")
     repeats = np.empty(len(names), dtype=np.bool_)
     repeats[first_choice] = pd.Series(names[first_choice]).duplicated().to_numpy()
@@ -426,13 +428,13 @@ def undeclared_dependence(evidence: Evidence, scenario: Scenario) -> Findings:
     cell = evidence.needs["test"]
     if cell.samples.clusters is not None or len(cell.samples) < 2 * _LEVELS:
         return []
-    unexplained, found = _unexplained(cell, evidence, alike=False), []
+    unexplained, found = _unexplained(cell, evidence), []
     for column, codes in _columns(cell.samples.groups):
         sureness, effect = _agreement(unexplained, codes)
         if sureness > _SURE and effect > _EFFECT:
             found.append((effect, column, int(codes.max()) + 1))
     if not found:
-        return _neighbours(cell, evidence, scenario)
+        return _neighbours(cell, evidence, unexplained)
     effect, column, levels = max(found)
     n = len(unexplained)
     message = (
@@ -448,7 +450,7 @@ def undeclared_dependence(evidence: Evidence, scenario: Scenario) -> Findings:
     ]
 
 
-def _neighbours(cell: CellEvidence, evidence: Evidence, scenario: Scenario) -> Findings:
+def _neighbours(cell: CellEvidence, evidence: Evidence, left: Floats) -> Findings:
     """Looks whether samples that follow each other are right and wrong together.
 
     Data that is sorted by its target or by a column of groups is no dependence: their error rates
@@ -456,7 +458,7 @@ def _neighbours(cell: CellEvidence, evidence: Evidence, scenario: Scenario) -> F
     """
     if isinstance(cell.samples.targets, Lists) or cell.samples.targets.ndim != 1:
         return []  # what is sorted by lists of targets can't be told from what belongs together
-    unexplained = _unexplained(cell, evidence, alike=True)
+    unexplained = _among_alike(cell, evidence, left)
     n = len(unexplained)
     sureness, effect = _agreement(unexplained, np.arange(n) // _NEIGHBOURS)
     if not (sureness > _SURE and effect > _EFFECT):
@@ -481,14 +483,8 @@ def _columns(groups: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.int64]]]:
             yield str(column), codes.astype(np.int64)
 
 
-def _unexplained(cell: CellEvidence, evidence: Evidence, *, alike: bool) -> Floats:
-    """Returns how much better or worse each answer is than others of like confidence, (n,).
-
-    Args:
-        cell: the plain pass.
-        evidence: of the cell that is audited.
-        alike: compare only with samples of like target and of the same groups.
-    """
+def _unexplained(cell: CellEvidence, evidence: Evidence) -> Floats:
+    """Returns how much better or worse each answer is than others of like confidence, (n,)."""
     kind = evidence.task.definition
     view = kind.view(cell, evidence.task)
     quality = np.asarray(kind.quality(view), dtype=np.float64)
@@ -496,12 +492,17 @@ def _unexplained(cell: CellEvidence, evidence: Evidence, *, alike: bool) -> Floa
     bins = np.zeros(len(quality), dtype=np.int64)
     if confidence is not None:
         bins = _tenths(confidence)
-    left = pd.Series(quality) - pd.Series(quality).groupby(bins).transform("mean")
-    if alike:
-        targets = cell.samples.targets
-        left -= left.groupby(_tenths(targets) if kind.one_number else targets).transform("mean")
-        for column in cell.samples.groups:
-            left -= left.groupby(cell.samples.groups[column].to_numpy()).transform("mean")
+    of_like = pd.Series(quality).groupby(bins).transform("mean")
+    return quality - np.asarray(of_like, dtype=np.float64)
+
+
+def _among_alike(cell: CellEvidence, evidence: Evidence, unexplained: Floats) -> Floats:
+    """Returns what of it samples of like target, and of the same groups, don't share, (n,)."""
+    targets, left = cell.samples.targets, pd.Series(unexplained)
+    alike = _tenths(targets) if evidence.task.definition.one_number else targets
+    left = left - left.groupby(alike).transform("mean")
+    for column in cell.samples.groups:
+        left -= left.groupby(cell.samples.groups[column].to_numpy()).transform("mean")
     return np.asarray(left, dtype=np.float64)
 
 

@@ -179,9 +179,7 @@ class AccuracySuite(Suite):
             return f"accuracy needs at least two classes, the data has {len(task.classes)}"
         if not task.definition.metrics:
             return f"a plain pass over data of the task {task.kind} is not judged"
-        config = request.config
-        if not isinstance(config, AccuracyConfig):
-            raise TypeError(f"expected an AccuracyConfig, got {type(config).__name__}")
+        config = request.settings(AccuracyConfig)
         train = config.train_gap and request.data.counts.get("train", 0) > 0
         clean = Clean.of(self.name, train=train, kind=task.definition, more=config.metrics)
         places = any(field.pixels for field in task.definition.fields)

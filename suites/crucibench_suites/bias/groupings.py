@@ -78,6 +78,15 @@ class Grouping:
         """Says which samples' group is known, shape (n,)."""
         return np.asarray(self.codes != self._unknown)
 
+    def sides(self, place: int, reference: int | None) -> NDArray[np.int64]:
+        """Says of each group: 0 for `place`, 1 for what it is held against, -1 for others, (G,).
+
+        Without a reference it is held against all others that are known.
+        """
+        groups = np.arange(len(self.names))
+        against = groups != self._unknown if reference is None else groups == reference
+        return np.where(groups == place, 0, np.where(against, 1, -1))
+
     @property
     def _unknown(self) -> int:
         return self.names.index(NO_GROUP) if NO_GROUP in self.names else -1

@@ -315,6 +315,18 @@ class View:
             },
         )
 
+    def merged(self, metric: str, sides: Ints) -> Measured:
+        """Returns a measure of two sides, 0 and 1, that each group is on, or on none, -1."""
+        one = self.measured[metric]
+        whole = one.by_group
+        if self.clusters is not None or not isinstance(whole, Tally):
+            return by_codes(self.measures[metric], sides[self.grouping.codes], 2, self.clusters)
+        hits, trials = (
+            np.array([counts[sides == side].sum() for side in range(2)])
+            for counts in (whole.hits, whole.trials)
+        )
+        return replace(one, by_group=Tally(hits=hits, trials=trials, size=trials.astype(float)))
+
     def measure(self, one: Measure | SampleNumber) -> Measured:
         """Returns another measure by group."""
         return by_codes(one, self.grouping.codes, len(self.grouping), self.clusters)

@@ -32,7 +32,6 @@ from crucibench_suites.bias.measures import (
     SampleNumber,
     Tally,
     View,
-    by_codes,
 )
 
 CONTRASTED = ("top-1", "selection-rate", "tpr", "fpr", "ppv", "mae", "mean-error")
@@ -111,21 +110,20 @@ def contrast_numbers(view: View) -> list[Number]:
     for place in grouping.compared:
         if place == reference:
             continue
-        others = grouping.known() if reference is None else grouping.codes == reference
-        codes = np.where(grouping.codes == place, 0, np.where(others, 1, -1))
+        sides = grouping.sides(place, reference)
         which = "rest" if reference is None else "reference"
         found += [
-            _contrast(f"{metric}-minus-{which}", grouping.names[place], view, metric, codes)
+            _contrast(f"{metric}-minus-{which}", grouping.names[place], view, metric, sides)
             for metric in CONTRASTED
             if metric in view.measured
         ]
     return found
 
 
-def _contrast(name: str, group: str, view: View, metric: str, codes: Ints) -> Number:
-    """Returns the value of the samples of code 0 less that of the samples of code 1."""
-    measure, both = view.measures[metric], np.arange(2)
-    one = by_codes(measure, codes, 2, view.clusters)
+def _contrast(name: str, group: str, view: View, metric: str, sides: Ints) -> Number:
+    """Returns the value of the groups of side 0 less that of the groups of side 1."""
+    both = np.arange(2)
+    one = view.merged(metric, sides)
     values, n = one.by_group.values, one.n(both)
     if not np.isfinite(values).all():
         whose = "the group" if not np.isfinite(values[0]) else "what it is held against"
@@ -142,13 +140,13 @@ def _contrast(name: str, group: str, view: View, metric: str, codes: Ints) -> Nu
             interval = interval._replace(method="newcombe-unpaired")
         return interval
 
-    kept = codes.astype(np.int8)
-
     def compute(weights: Floats) -> Floats:
-        found = means_by_group(_measured_means(measure, kept, 2))(weights)
+        codes = sides.astype(np.int8)[view.grouping.codes]
+        found = means_by_group(_measured_means(view.measures[metric], codes, 2))(weights)
         return np.asarray(found[:, 0] - found[:, 1])
 
-    form = RowMetric(compute, closed=closed, closed_by_cluster=True)
+    value = float(values[0] - values[1]) if isinstance(one.by_group, Tally) else None
+    form = RowMetric(compute, closed=closed, closed_by_cluster=True, value=value)
     return Number(metric=name, group=group, make=lambda: form, n=n)
 
 
@@ -191,8 +189,11 @@ def widest_form(gaps: Sequence[tuple[GroupGap, View]]) -> RowMetric:
     cost = 2 * sum(len(one.gap.rates) for one, _ in gaps)
     closed = partial(interval_of, parts, gap)
     of_rows = widest_of_weights([(one.gap, view) for one, view in gaps])
+    value = None
+    if all(isinstance(measured.by_group, Tally) for measured, _ in parts):
+        value = (max if gap.kind == "difference" else min)(one.value or 0.0 for one, _ in gaps)
     if gap.kind == "ratio":
-        return RowMetric(of_rows, cost=cost, closed=closed, closed_by_cluster=True)
+        return RowMetric(of_rows, cost=cost, closed=closed, closed_by_cluster=True, value=value)
 
     def influence() -> Floats:
         values = [one.value or 0.0 for one, _ in gaps]
@@ -205,7 +206,7 @@ def widest_form(gaps: Sequence[tuple[GroupGap, View]]) -> RowMetric:
         extreme = Extreme(means, "difference")
     return RowMetric(
         of_rows, influence, bias="up", cost=cost, extreme=extreme, closed=closed,
-        closed_by_cluster=True,
+        closed_by_cluster=True, value=value,
     )  # fmt: skip
 
 

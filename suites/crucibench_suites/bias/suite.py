@@ -233,7 +233,7 @@ class BiasSuite(Suite):
             InputError: if the settings name a column that is no group column of the data, or a
                 metric of fairlearn where that is not installed.
         """
-        config = request.config if isinstance(request.config, BiasConfig) else BiasConfig()
+        config = request.settings(BiasConfig)
         data = request.data
         _check(config, data.groups, data.name)
         if config.metrics:
@@ -280,7 +280,7 @@ class BiasSuite(Suite):
 
     def across(self, request: SuiteRequest, planned: Sequence[Scenario]) -> Sequence[Scenario]:
         """Returns one scenario for each of other suites' that changes the test samples."""
-        config = request.config if isinstance(request.config, BiasConfig) else BiasConfig()
+        config = request.settings(BiasConfig)
         task = request.data.task
         if not request.data.groups or not (task.one_class or task.one_number):
             return ()

@@ -103,9 +103,7 @@ class ExplainSuite(Suite):
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios for one model on one data set, or why none applies."""
-        config, task = request.config, request.data.task
-        if not isinstance(config, ExplainConfig):
-            raise TypeError(f"expected an ExplainConfig, got {type(config).__name__}")
+        config, task = request.settings(ExplainConfig), request.data.task
         if config.reference is not None and config.reference not in request.models:
             raise InputError(unknown("model", config.reference, request.models))
         if not task.one_class:
@@ -125,8 +123,7 @@ class ExplainSuite(Suite):
 
 def _attributions(method: str, request: SuiteRequest) -> Attributions:
     """Returns the scenario of a method; corruptions and regions are of images."""
-    config = request.config
-    assert isinstance(config, ExplainConfig)
+    config = request.settings(ExplainConfig)
     images = request.data.task.modality is Modality.IMAGE
     chosen = [corruptions().get(name) for name in config.corruptions if images]
     regions = request.files.get("regions") if images else None

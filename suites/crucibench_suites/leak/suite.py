@@ -83,10 +83,8 @@ class LeakSuite(Suite):
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios for one model on one data set, or why none applies."""
-        data, config = request.data, request.config
+        data, config = request.data, request.settings(LeakConfig)
         task, kind = data.task, data.task.definition
-        if not isinstance(config, LeakConfig):
-            raise TypeError(f"expected a LeakConfig, got {type(config).__name__}")
         if config.labels and config.labels not in (CROSS_VALIDATED, *request.models):
             raise InputError(
                 unknown("judge of labels", config.labels, (CROSS_VALIDATED, *request.models))

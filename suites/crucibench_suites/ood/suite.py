@@ -174,7 +174,7 @@ class OODSuite(Suite):
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios for one model on one data set, or why none applies."""
-        config = request.config if isinstance(request.config, OODConfig) else OODConfig()
+        config = request.settings(OODConfig)
         task = request.data.task
         if not task.one_class:
             return "it needs classes"

@@ -103,9 +103,7 @@ class PoisonSuite(Suite):
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios for one model on one data set, or why none applies."""
-        config, task = request.config, request.data.task
-        if not isinstance(config, PoisonConfig):
-            raise TypeError(f"expected a PoisonConfig, got {type(config).__name__}")
+        config, task = request.settings(PoisonConfig), request.data.task
         for name in config.flipped:
             if name not in request.models:
                 raise InputError(unknown("model", name, request.models))

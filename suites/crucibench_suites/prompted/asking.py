@@ -137,9 +137,9 @@ class Answers(Asked):
     requires: frozenset[Capability] = frozenset()  # type: ignore[misc]
 
     audits: ClassVar[tuple[str, ...]] = (
-        "answers-cut-off", "answers-refused", "answers-alike", "prompt-start-doubled",
-        "prompts-cut", "chat-template-unused", "greedy-not-greedy", "answering-model-changed",
-        "answers-reused",
+        "answers-cut-off", "answers-refused", "questions-not-taken", "answers-alike",
+        "prompt-start-doubled", "prompts-cut", "chat-template-unused", "greedy-not-greedy",
+        "answering-model-changed", "answers-reused",
     )  # fmt: skip
 
     @property

@@ -60,6 +60,18 @@ def _refused(records: Records) -> Findings:
     )
 
 
+def _failed(records: Records) -> Findings:
+    if "input:error" not in records:  # of version 0.1.0, whose cells failed instead
+        return []
+    errors = records.lists("input:error").values
+    first = next((str(error) for error in errors if error), "")
+    return _share(
+        "questions-not-taken",
+        errors != "",
+        f"questions were not taken by the server ({first}); they count as wrong",
+    )
+
+
 def _alike(records: Records) -> Findings:
     texts = records.lists("input:texts")
     if len(texts.values):
@@ -199,6 +211,9 @@ CUT_OFF = _audit(
     "answers-cut-off", "Did answers end at the limit of tokens?", _of_records(_cut_off)
 )
 REFUSED = _audit("answers-refused", "Did the model refuse to answer?", _of_records(_refused))
+NOT_TAKEN = _audit(
+    "questions-not-taken", "Did the server refuse to take questions?", _of_records(_failed)
+)
 ALIKE = _audit("answers-alike", "Do all items get the same answer?", _of_records(_alike))
 DOUBLED = _audit(
     "prompt-start-doubled", "Does the beginning token stand twice?", _of_records(_doubled)

@@ -22,7 +22,8 @@ def _case(*, diagnostics: Any = None, probe: Any = None, **other: Any) -> AuditC
 
     lists = {
         "input:texts": [f"answer {row}" for row in range(_N)], "finish": [0] * _N,
-        "cut": [0] * _N, "doubled_start": [False] * _N, "attempts": [1] * _N,
+        "input:error": [""] * _N, "cut": [0] * _N, "doubled_start": [False] * _N,
+        "attempts": [1] * _N,
     }  # fmt: skip
     columns: dict[str, Any] = {
         name: one(np.array(other.get(name, values), dtype=object if name[0] == "i" else None))
@@ -55,6 +56,9 @@ ANSWERS_CUT_OFF = _known("answers-cut-off", lambda: _case(finish=_some(ENDS.inde
 ANSWERS_REFUSED = _known(
     "answers-refused",
     lambda: _case(**{"input:texts": _some("I'm sorry, but no.", "Paris", 6)}),
+)
+QUESTIONS_NOT_TAKEN = _known(
+    "questions-not-taken", lambda: _case(**{"input:error": _some("HOST answers 400", "", 6)})
 )
 ANSWERS_ALIKE = KnownFindings(
     planted={"answers-alike": lambda: _case(**{"input:texts": ["B"] * _N})}, clean=_case,

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from crucibench.contracts.asking import ENDS
-from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView
+from crucibench.contracts.evidence import Evidence, OutcomeView
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns, Records
@@ -55,6 +55,7 @@ class Judged(Derived):
     metrics: tuple[MetricInfo, ...] = named.METRICS  # type: ignore[misc]
 
     audits: ClassVar[tuple[str, ...]] = ("answers-unparsed",)
+    compared_tables: ClassVar[tuple[str, ...]] = ("transcripts",)
     judges: ClassVar[bool] = True
 
     @property
@@ -165,8 +166,14 @@ class Judged(Derived):
             return {}
         found = {"asked": _asked(answers.records)}
         if "input:prompt" in answers.records:  # not published
-            found["transcripts"] = _transcripts(answers, evidence.own.records)
+            found["transcripts"] = _transcripts(evidence)
         return found
+
+    def tables_against(self, evidence: Evidence, before: Evidence) -> Mapping[str, pd.DataFrame]:
+        """Returns transcripts, those first whose verdict, or choice, changed."""
+        if "input:prompt" not in evidence.needs[ANSWERS].records:  # published
+            return {}
+        return {"transcripts": _transcripts(evidence, before)}
 
     def outcomes(self, evidence: Evidence) -> OutcomeView:
         """Returns whether each answer is right, at each prompt."""
@@ -440,13 +447,45 @@ def _asked(records: Records) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _transcripts(answers: CellEvidence, judged: Records) -> pd.DataFrame:
+def _transcripts(evidence: Evidence, before: Evidence | None = None) -> pd.DataFrame:
     """Returns prompt, answer, what was extracted and the verdict of the first items.
 
-    Wrong answers come first; the order of others is that of their ids. The verdict is a word, by
-    which the report filters: ``right``, ``partly``, ``wrong``, ``unparsed`` or ``refused``.
+    Changed answers come first, where there is a baseline, then wrong ones; the order of others is
+    that of their ids.
     """
-    asked, own = answers.records, judged
+    asked = evidence.needs[ANSWERS].records
+    table = _judged(evidence)
+    keys = [table["id"].astype(str), table["right"]]
+    if before is not None:
+        was = table[["id", "prompt"]].merge(_judged(before), "left", ["id", "prompt"])
+        table["change"] = _changes(was, table)
+        keys.append(~table["change"].str.startswith("changed"))
+    order = np.lexsort(keys)[:_TRANSCRIPTS].tolist()
+    found: pd.DataFrame = table.loc[order, ["id", "prompt"]]
+    prompts, likelihoods = asked.array("input:prompt"), asked.lists("loglikelihood")
+    said = [asked.lists(name) for name in ("input:texts", "input:error") if name in asked]
+    answers = []
+    for row in order:
+        shown = [str(text) for lists in said for text in lists.at(row) if text]
+        shown = shown or [" ".join(f"{value:.2f}" for value in likelihoods.at(row))]
+        answers.append("\n".join(shown)[:_SHOWN])
+    found["sent"] = [prompts[row][-_SHOWN:] for row in order]
+    found["answer"] = answers
+    found["extracted"] = [_shown(asked, row, table["chosen"][row]) for row in order]
+    found["verdict"] = table["verdict"]
+    if before is not None:
+        found["change"] = table["change"]
+        found["baseline"] = [_shown(asked, row, was["chosen"][row]) for row in order]
+    return found.reset_index(drop=True)
+
+
+def _judged(evidence: Evidence) -> pd.DataFrame:
+    """Returns of each answer what was chosen or extracted, the share that is right, a verdict.
+
+    That is ``right``, ``partly``, ``wrong``, ``unparsed``, ``refused`` or, where the server did not
+    take the question, ``error``; None where nothing is right or wrong.
+    """
+    own, asked = evidence.own.records, evidence.needs[ANSWERS].records
 
     def first(name: str) -> Floats | None:
         names = [one for one in own.table.column_names if one.partition(":")[0] == name]
@@ -458,38 +497,36 @@ def _transcripts(answers: CellEvidence, judged: Records) -> pd.DataFrame:
     for name, low in (("parsed", True), ("refused", False)):
         if (column := first(name)) is not None:
             words[(column <= 0) if low else (column > 0)] = "unparsed" if low else name
-    order = np.lexsort((own.ids.astype(str), right))[:_TRANSCRIPTS]
-    texts, likelihoods = asked.lists("input:texts"), asked.lists("loglikelihood")
-    prompts, points = asked.array("input:prompt"), asked.array("point")
-    rows = []
-    for row, part in zip(order.tolist(), _extracted(asked, own, order.tolist()), strict=True):
-        said = texts.values[texts.offsets[row] : texts.offsets[row + 1]].tolist()
-        numbers = likelihoods.values[likelihoods.offsets[row] : likelihoods.offsets[row + 1]]
-        shown = said or [" ".join(f"{value:.2f}" for value in numbers)]
-        rows.append(
-            {
-                "id": own.ids[row], "prompt": points[row],
-                "sent": prompts[row][-_SHOWN:], "answer": "\n".join(shown)[:_SHOWN],
-                "extracted": part,
-                "verdict": words[row] if known is not None else None,
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+    if "input:error" in asked:
+        errors = asked.lists("input:error")
+        words[errors.rows[errors.values != ""]] = "error"
+    chosen: Any = own.array("prediction") if "prediction" in own else None
+    for name in own.table.column_names:
+        if name.startswith("input:found:") and chosen is None:
+            found = own.lists(name)
+            chosen = found.values  # of one answer each, without a loop over a million
+            if (found.lengths != 1).any():
+                chosen = ["\n".join(found.at(row)) for row in range(len(own))]
+    return pd.DataFrame(
+        {"id": own.ids, "prompt": own.array("point"), "right": right, "chosen": chosen,
+         "verdict": None if known is None else words}
+    )  # fmt: skip
 
 
-def _extracted(asked: Records, judged: Records, rows: Sequence[int]) -> list[str | None]:
-    """Returns of some rows the choice, or what the first extractor found, None for nothing."""
-    if "prediction" in judged:
-        choices, at = asked.lists("input:choices"), judged.array("prediction")
-        return [
-            None if at[row] == UNPARSED else str(choices.values[choices.offsets[row] + at[row]])
-            for row in rows
-        ]
-    names = [name for name in judged.table.column_names if name.startswith("input:found:")]
-    if not names:
-        return [None] * len(rows)
-    found = judged.lists(names[0])
-    return [
-        "\n".join(found.values[found.offsets[row] : found.offsets[row + 1]])[:_SHOWN]
-        for row in rows
-    ]
+def _changes(was: pd.DataFrame, now: pd.DataFrame) -> pd.Series[str]:
+    """Returns ``same``, or ``changed`` with what it meant; "" where the baseline has no answer."""
+    known = was["chosen"].notna() & now["chosen"].notna()  # packs hold no extracted texts
+    other = (known & (was["chosen"] != now["chosen"])) | (was["verdict"] != now["verdict"])
+    more = now["right"] - was["right"]
+    words = np.where(other, "changed", "same").astype(object)
+    words = words + np.select([more < 0, more > 0], [", lost", ", gained"], "")
+    return pd.Series(words).where(was["right"].notna(), "")
+
+
+def _shown(asked: Records, row: int, chosen: Any) -> str | None:
+    """Returns the text of a choice, or what was extracted, None for nothing."""
+    if isinstance(chosen, str):
+        return chosen[:_SHOWN]
+    if chosen is None or pd.isna(chosen) or chosen == UNPARSED:
+        return None
+    return str(asked.lists("input:choices").at(row)[int(chosen)])

@@ -69,9 +69,7 @@ class PromptedSuite(Suite):
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns two scenarios a task: one asks, one judges."""
-        config = request.config
-        if not isinstance(config, PromptedConfig):
-            raise TypeError(f"expected a PromptedConfig, got {type(config).__name__}")
+        config = request.settings(PromptedConfig)
         if request.data.task.kind != "generation":
             return "prompted asks about items (items:FILE.jsonl?target=FIELD)"
         if not config.tasks:

@@ -194,7 +194,7 @@ class Population(Derived):
 
 def data_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
     """Returns the scenarios of groups and of its own data, or why there are none."""
-    config = request.config if isinstance(request.config, ShiftConfig) else ShiftConfig()
+    config = request.settings(ShiftConfig)
     card = request.data
     check_crossings(config.cross, card)
     scenarios: list[Scenario] = []

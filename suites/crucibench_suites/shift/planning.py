@@ -132,7 +132,7 @@ def table_scenarios(request: SuiteRequest) -> Sequence[Scenario]:
 
 def _amount(request: SuiteRequest) -> tuple[ShiftConfig, tuple[int, ...], int | None]:
     """Returns the settings, which severities, and of how many samples at most."""
-    config = request.config if isinstance(request.config, ShiftConfig) else ShiftConfig()
+    config = request.settings(ShiftConfig)
     severities = config.severities or _SEVERITIES[request.preset]
     return config, severities, config.samples or _LIMITS[request.preset]
 

@@ -143,7 +143,7 @@ class PublishedSummary(Derived):
 
 def published_scenarios(request: SuiteRequest, severities: Sequence[int]) -> Sequence[Scenario]:
     """Returns the scenarios of the published files that the data has, at `severities`."""
-    config = request.config if isinstance(request.config, ShiftConfig) else ShiftConfig()
+    config = request.settings(ShiftConfig)
     if config.published is None:
         return ()
     parts = [part for part in _parts(request) if part.severity in severities]

@@ -52,13 +52,11 @@ def answer_numbers(
     return numbers + probability_numbers(shifted, point)
 
 
-def probability_numbers(
-    answers: ClassView, point: str = "", reason: str = NO_PROBABILITIES
-) -> list[Number]:
+def probability_numbers(answers: ClassView, point: str = "") -> list[Number]:
     """Returns the numbers that need a probability for every sample; else why there are none."""
     if not answers.probabilistic:
         return [
-            without(metric, reason, point)
+            without(metric, NO_PROBABILITIES, point)
             for metric in (metrics.LOG_LOSS, metrics.ECE, metrics.CONFIDENCE)
         ]
     return [

@@ -195,9 +195,7 @@ class ThroughputSuite(Suite):
         """Returns the scenarios, or why none applies."""
         if Capability.ANY_INPUT not in request.model.capabilities:
             return "logged predictions answer nothing anew: there is nothing to time"
-        config = request.config
-        if not isinstance(config, ThroughputConfig):
-            config = ThroughputConfig()
+        config = request.settings(ThroughputConfig)
         seconds = _SECONDS[request.preset] if config.seconds is None else float(config.seconds)
         turns = _ROUNDS[request.preset] if config.rounds is None else config.rounds
         shared = {"seconds": seconds, "rounds": turns}

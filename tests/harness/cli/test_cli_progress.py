@@ -1,20 +1,17 @@
-"""Who tells progress, and what: lines, bars, JSON lines; several cells are under way at once."""
+"""Who tells progress, and what: lines, bars; several cells are under way at once."""
 
 from __future__ import annotations
 
 import io
-import json
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
-from crucibench.cli._progress import BarProgress, JsonProgress, LineProgress, ProgressListener
+from crucibench.cli._progress import BarProgress, LineProgress, ProgressListener
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.records import Columns
@@ -25,8 +22,6 @@ from crucibench.engine.inspect import Inspection
 from crucibench.engine.plan.plan import Plan, PlannedCell
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.store.cells import CellFile, FindingFile
-from crucibench.store.layout import Layout
-from crucibench.util.errors import InputError
 
 Told = Callable[[], list[str]]
 
@@ -250,131 +245,4 @@ def test_bars_say_above_them_what_happens(monkeypatch: pytest.MonkeyPatch) -> No
         "again: a on claims, pass/test: the worker died",
         "stopping after the shards that are under way; Ctrl-C again stops now",
         "ok: a on claims, pass/test, 1,000 samples in 0.1 s",
-    ]
-
-
-# JSON lines
-
-
-def _objects(lines: list[str]) -> list[dict[str, Any]]:
-    objects = [json.loads(line) for line in lines]
-    assert all(list(entry)[:2] == ["time", "event"] for entry in objects)
-    return [{key: value for key, value in entry.items() if key != "time"} for entry in objects]
-
-
-def test_progress_is_told_once_a_second_and_at_the_end(told: Told, clock: Clock) -> None:
-    events = JsonProgress(RESOLVED, clock=clock)
-    events.started(A, 1000)
-    events.started(B, 0)
-    for _ in range(49):
-        clock.now += 0.125
-        events.advanced(A, 20)
-        events.advanced(B, 1)
-    clock.now += 0.125
-    events.advanced(A, 20)
-    events.finished(settled(A))
-    events.finished(settled(B, status=Status.FAILED, verdict=None, reason="it died"))
-    begun, other, *rest = _objects(told())
-    assert begun == {
-        "event": "cell-started", "cell": "a.pass", "model": "a", "data": "claims",
-        "scenario": "pass/test", "total": 1000,
-    }  # fmt: skip
-    assert other["total"] is None
-    of_a = [entry for entry in rest if entry["cell"] == "a.pass"]
-    assert [entry["done"] for entry in of_a[:-1]] == [160, 320, 480, 640, 800, 960, 1000]
-    assert of_a[0] == {
-        "event": "progress", "cell": "a.pass", "done": 160, "total": 1000,
-    }  # fmt: skip
-    assert of_a[-1] == {
-        "event": "cell", "cell": "a.pass", "model": "a", "data": "claims", "scenario": "pass/test",
-        "status": "ok", "verdict": "valid", "reason": None, "samples": 1000, "seconds": 6.25,
-        "findings": [],
-    }  # fmt: skip
-    of_b = [entry for entry in rest if entry["cell"] == "b.pass"]
-    assert [entry["done"] for entry in of_b[:-1]] == [8, 16, 24, 32, 40, 48, 49]
-    assert all(entry["total"] is None for entry in of_b[:-1])
-    assert (of_b[-1]["status"], of_b[-1]["reason"]) == ("failed", "it died")
-
-
-def test_the_plan_as_an_event(told: Told) -> None:
-    left_out = PlannedCell(
-        id="b.shift", scenario=_Pass(suite="shift", name="noise"), model=B.model, data=CARD,
-        skip="no gradients",
-    )  # fmt: skip
-    inspection = Inspection(seconds_per_sample={("a", "claims"): 0.01})
-    JsonProgress(RESOLVED).planned(Plan((A, left_out), {}), inspection)
-    assert _objects(told()) == [
-        {
-            "event": "plan", "run": "3f2a", "cells": 1, "skipped": 1, "samples": 1000,
-        }
-    ]  # fmt: skip
-
-
-def test_indexing_is_told_once_a_second(told: Told, clock: Clock) -> None:
-    events = JsonProgress(RESOLVED, clock=clock)
-    for done in range(1, 31):
-        clock.now += 0.125
-        events.indexing("claims", done, 30)
-    assert [entry["done"] for entry in _objects(told())] == [1, 9, 17, 25, 30]
-
-
-def test_the_end_line_holds_exit_code_and_folder(told: Told, tmp_path: Path) -> None:
-    layout = Layout(tmp_path / "3f2a")
-    end = {"event": "finished", "exit_code": 0, "run": "3f2a", "folder": None, "report": None}
-    assert JsonProgress(RESOLVED).run_and_report(lambda: 0, layout) == 0
-    assert _objects(told()) == [end]
-    layout.root.mkdir()
-    layout.report.touch()
-    assert JsonProgress(RESOLVED).run_and_report(lambda: 4, layout) == 4
-    places = {"folder": str(layout.root), "report": str(layout.report)}
-    assert _objects(told()) == [{**end, "exit_code": 4, **places}]
-
-
-def test_an_error_is_an_event_and_then_the_end(told: Told, tmp_path: Path) -> None:
-    def mistaken() -> int:
-        raise InputError("--limit: expected a number", detail="line 3")
-
-    assert JsonProgress(RESOLVED).run_and_report(mistaken, Layout(tmp_path / "none")) == 2
-    error, end = _objects(told())
-    assert error == {"event": "error", "message": "--limit: expected a number\n    line 3"}
-    assert (end["event"], end["exit_code"], end["folder"]) == ("finished", 2, None)
-
-    def broken() -> int:
-        raise RuntimeError("boom")
-
-    assert JsonProgress(RESOLVED).run_and_report(broken, Layout(tmp_path / "none")) == 70
-    error, end = _objects(told())
-    assert "RuntimeError: boom" in error["message"]
-    assert end["exit_code"] == 70
-
-
-def test_an_interrupted_run_tells_the_last_it_knows(told: Told, clock: Clock) -> None:
-    events = JsonProgress(RESOLVED, clock=clock)
-    events.started(A, 1000)
-    events.advanced(A, 100)
-    events.stopping()
-    events.retried(A.id, "lost")
-    events.interrupted()
-    _, stopping, retried, progress, interrupted = _objects(told())
-    assert stopping == {"event": "stopping"}
-    assert retried == {"event": "retried", "cell": "a.pass", "reason": "lost"}
-    assert (progress["event"], progress["done"], progress["total"]) == ("progress", 100, 1000)
-    assert interrupted["event"] == "interrupted"
-    assert "resume" in interrupted["message"]
-
-
-def test_what_models_print_is_an_event(told: Told) -> None:
-    events = JsonProgress(RESOLVED)
-    with events.at_work():
-        print("one\ntwo")
-        print("50 %\r100 %\r", end="", file=sys.stderr)
-        print("no end of line", end="")
-        events.note("reading claims")
-    assert _objects(told()) == [
-        {"event": "output", "text": "one"},
-        {"event": "output", "text": "two"},
-        {"event": "output", "text": "50 %"},
-        {"event": "output", "text": "100 %"},
-        {"event": "note", "message": "reading claims"},
-        {"event": "output", "text": "no end of line"},
     ]

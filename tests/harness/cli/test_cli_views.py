@@ -408,7 +408,6 @@ def test_a_table_ends_with_what_was_claimed(call: Call, folder: Path) -> None:
     assert "better than" not in call(*command, "--format", "csv").stdout
 
 
-BEGUN = 1_800_000_000.0
 ASKED, FAST, DERIVED, LEFT_OUT = "cnn.wine.pass.1", "mlp.wine.pass.2", "cnn.wine.accuracy.3", "x.4"
 
 
@@ -418,35 +417,6 @@ def _cell(name: str, model: str, suite: str, **facts: Any) -> CellFile:
         role="test", points=[""], n=178,
         **{"kind": "mapped", "status": Status.OK, "verdict": Verdict.VALID, **facts},
     )  # fmt: skip
-
-
-def _task(begun: float, seconds: float, cell: str, worker: str) -> dict[str, Any]:
-    return {
-        "time": BEGUN + begun + seconds, "event": "task", "cell": cell, "kind": "shard",
-        "worker": worker, "begun": BEGUN + begun, "seconds": seconds,
-    }  # fmt: skip
-
-
-def _event(time: float, event: str, **facts: Any) -> dict[str, Any]:
-    return {"time": BEGUN + time, "event": event, **facts}
-
-
-LOG = [
-    _event(0, "started", cells=4, executor="local", workers=2, resumed=False),
-    _event(0, "cell-started", cell=ASKED, model="cnn", data="wine", scenario="pass/test"),
-    _event(0, "cell-started", cell=FAST, model="mlp", data="wine", scenario="pass/test"),
-    _task(0, 8, ASKED, "local-1"),
-    _task(0, 2, FAST, "local-2"),
-    _event(4, "cell", cell=FAST, status="ok", verdict="suspect"),
-    _event(10, "interrupted"),
-    _event(7210, "started", cells=4, executor="local", workers=2, resumed=True),
-    _event(7210, "cell-started", cell=ASKED, model="cnn", data="wine", scenario="pass/test"),
-    _event(7211, "retried", cell=ASKED, attempt=1, reason="signal 9"),
-    _task(7212, 6, ASKED, "local-2"),
-    _event(7220, "cell", cell=ASKED, status="ok", verdict="valid"),
-    _event(7220, "cell", cell=LEFT_OUT, status="skipped", verdict=None),
-    _event(7220, "finished"),
-]
 
 
 @pytest.fixture
@@ -472,33 +442,20 @@ def made(folder: Path) -> Layout:
     layout.spec.write_text("schema_version: 1\n", encoding="utf-8")
     layout.environment.mkdir()
     write_json(layout.environment / "main.json", {"device": "cpu"})
-    lines = [json.dumps(line) for line in LOG]
-    layout.events.write_text("\n".join([*lines, '{"time": 18']), encoding="utf-8")
     return layout
 
 
-# Tasks ran from 0 to 8 and, hours later, for six seconds. Devices' seconds are unknown, a derived
+# Devices' seconds are unknown, a derived
 # cell costs nothing that anybody noted.
 @pytest.mark.parametrize("form", ["txt", "json", "csv", "md"])
-@pytest.mark.parametrize("view", ["timeline", "costs"])
 def test_the_output_is_the_golden_one(
     call: Call, made: Layout, monkeypatch: pytest.MonkeyPatch, golden: Callable[[str, str], None],
-    view: str, form: str,
+    form: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("COLUMNS", "140")
-    shown = call("show", f"--{view}", *(() if form == "txt" else ("--format", form)))
+    shown = call("show", "--costs", *(() if form == "txt" else ("--format", form)))
     assert shown.exit_code == 0, shown.stderr
-    golden(f"show/{view}.{form}", shown.stdout)
-
-
-# timeline
-
-
-def test_a_run_without_a_log_has_no_timeline(call: Call, made: Layout) -> None:
-    made.events.unlink()
-    result = call("show", str(made.root), "--timeline")
-    assert result.exit_code == 4
-    assert result.stderr.startswith("error: log ")
+    golden(f"show/costs.{form}", shown.stdout)
 
 
 # costs
@@ -570,8 +527,8 @@ def test_a_cell_without_a_log(call: Call, made: Layout) -> None:
     ("arguments", "sentence"),
     [
         (["--log"], "--log goes with --cell"),
-        (["--timeline", "--costs"], "expected one of --timeline and --costs, not both"),
-        (["--cell", ASKED, "--timeline"], "expected one of --cell and --timeline, not both"),
+        (["--spec", "--costs"], "expected one of --costs and --spec, not both"),
+        (["--cell", ASKED, "--costs"], "expected one of --cell and --costs, not both"),
         (
             ["--cell", ASKED, "--log", "--format", "csv"],
             "--log is text: expected --format table or json, got csv",

@@ -33,7 +33,8 @@ from crucibench.metrics.selective import (
     accuracy_at_coverage_interval,
     accuracy_at_coverage_statistic,
 )
-from crucibench.stats import delong_paired, mcnemar_exact
+from crucibench.stats import mcnemar_exact
+from crucibench.stats.delong import delong_both
 
 KEY = ("m", "", "")
 
@@ -104,7 +105,7 @@ def test_flips_of_a_rate_of_errors_are_losses_where_errors_are_new() -> None:
 def test_areas_are_delongs(models: Any) -> None:
     truth, first, second = models
     found = one(Ranking(first, truth), Ranking(second, truth), 400)
-    expected = delong_paired(second, first, truth)
+    expected = delong_both(second, first, truth).difference
     assert found.delta == pytest.approx(expected.estimate, abs=1e-15)
     assert (found.interval, found.p) == (expected.interval, expected.p_value)
     assert found.standard_error == pytest.approx(brute_force_error(second, first, truth), rel=1e-9)

@@ -410,15 +410,6 @@ def drawn(**columns: Any) -> dict[str, Any]:
     return {**keys, "score": np.array([1.0, 2.0, 3.0, 6.0]), **columns}
 
 
-def test_a_mean_over_draws_is_that_of_each_sample() -> None:
-    records = Records(to_table(drawn(pair=np.arange(8.0).reshape(4, 2))))
-    ids = np.array(["b", "a", "c"], dtype=object)
-    np.testing.assert_array_equal(records.mean_over_draws("score", ids), [4.0, 2.0, np.nan])
-    np.testing.assert_array_equal(records.mean_over_draws("pair", ids)[:2], [[4, 5], [2, 3]])
-    one = records.at("", 1).aligned(ids[:2])
-    assert one.array("score").tolist() == [6.0, 3.0]
-
-
 @pytest.mark.parametrize(
     ("draw", "message"),
     [

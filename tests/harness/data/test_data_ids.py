@@ -200,7 +200,7 @@ def test_equal_contents_get_ordered_suffixes(letters: Any) -> None:
 
 def test_the_users_own_names_order_equal_contents() -> None:
     contents = ids.encoded_digests([b"a", b"a", b"a"])
-    names = ids.identify(contents, ["z", "x", "y"])
+    names = ids.identify(contents, pa.array(["z", "x", "y"]))
     assert [name[32:] for name in names] == ["-2", "", "-1"]
 
 

@@ -149,7 +149,8 @@ class Drawn(Mapped):
 
     def numbers(self, evidence):
         own = evidence.own
-        values = own.records.mean_over_draws("excess", own.samples.ids)
+        frame = own.records.frame()
+        values = frame.groupby("id")["excess"].mean()[own.samples.ids].to_numpy()
         form = RowMetric(weighted_mean(values))
         return [Number(metric="excess", make=lambda: form)]
 

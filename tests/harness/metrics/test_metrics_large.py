@@ -12,12 +12,10 @@ from crucibench.contracts import statistic
 from crucibench.contracts.statistic import Statistic
 from crucibench.metrics import (
     calibration,
-    classification,
     probabilistic,
     ranking,
     regression,
     selective,
-    table,
     temperature,
 )
 from crucibench.metrics.numbers import numbers_of
@@ -102,8 +100,6 @@ def test_replicates_do_not_depend_on_their_block(
         ranking.auroc_ovr_macro_statistic,
         probabilistic.log_loss_statistic,
         temperature.temperature_statistic,
-        lambda p, y: table.on_rows(classification.mcc, y, p.argmax(axis=1), 5),
-        lambda p, y: table.on_rows(classification.f1_macro, y, p.argmax(axis=1), 5),
     ],
 )
 def test_replicates_of_many_classes_do_not_either(

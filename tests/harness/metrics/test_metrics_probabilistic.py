@@ -23,7 +23,6 @@ def test_agrees_with_scikit_learn_and_scipy(classes: int) -> None:
     logits, targets = _sample(classes)
     probabilities = p.softmax(logits)
     np.testing.assert_allclose(probabilities, special.softmax(logits, axis=1), rtol=1e-13)
-    np.testing.assert_allclose(p.log_softmax(logits), special.log_softmax(logits, axis=1), 1e-12)
     log_loss = p.log_loss_statistic(probabilities, targets).value().value
     assert log_loss == pytest.approx(sk.log_loss(targets, probabilities), abs=1e-12)
     brier = p.brier_sum_statistic(probabilities, targets).value().value
@@ -72,7 +71,6 @@ def test_log_loss_is_clipped_not_infinite() -> None:
 def test_the_extremes_of_logits() -> None:
     logits = np.array([[1e4, 0.0, -np.inf], [-1e4, -1e4, -1e4]])
     assert p.softmax(logits)[0].tolist() == [1.0, 0.0, 0.0]
-    assert p.log_softmax(logits)[0].tolist() == [0.0, -1e4, -np.inf]
     np.testing.assert_allclose(p.softmax(logits)[1], 1 / 3)
     single = p.softmax(np.array([[0.1, 0.2]], dtype=np.float32))
     assert single.dtype == np.float64

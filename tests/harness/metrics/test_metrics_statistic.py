@@ -16,7 +16,6 @@ from crucibench.metrics import (
     ranking,
     regression,
     selective,
-    table,
     temperature,
 )
 from crucibench.metrics.calibration import calibration_error_statistic
@@ -84,10 +83,10 @@ def test_bad_weights_are_refused(weights: object, message: str) -> None:
 
 
 def test_bad_columns_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"losses: expected shape \(n,\), got \(1, 2\)"):
-        mean_statistic([[1.0, 2.0]], name="losses")
-    with pytest.raises(ValueError, match=r"losses: expected finite numbers, got nan at \[1\]"):
-        mean_statistic([1.0, np.nan], name="losses")
+    with pytest.raises(ValueError, match=r"values: expected shape \(n,\), got \(1, 2\)"):
+        mean_statistic([[1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"values: expected finite numbers, got nan at \[1\]"):
+        mean_statistic([1.0, np.nan])
 
 
 def test_long_weights_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,31 +158,15 @@ CLASSES = 3
 Build = Callable[..., Statistic]
 
 
-def _labels(statistic: table.TableStatistic | table.TableRate) -> Build:
-    return lambda targets, predictions: table.on_rows(statistic, targets, predictions, CLASSES)
-
-
 def _calibration(**options: object) -> Build:
     return lambda c, y: calibration.calibration_error_statistic(c, y, bins=4, **options)
 
 
-ON_LABELS = {
-    "accuracy": _labels(classification.accuracy),
-    "balanced-accuracy": _labels(classification.balanced_accuracy),
-    "f1-macro": _labels(classification.f1_macro),
-    "f1-weighted": _labels(classification.f1_weighted),
-    "mcc": _labels(classification.mcc),
-    "precision": _labels(classification.precision(1)),
-    "recall": _labels(classification.recall(1)),
-    "f1": _labels(classification.f1(1)),
-    "fpr": _labels(classification.false_positive_rate(1)),
-}
 ON_SCORES = {
     "auroc": ranking.auroc_statistic,
     "average-precision": ranking.average_precision_statistic,
     "recall-at-precision": lambda s, y: ranking.recall_at_precision_statistic(s, y, precision=0.6),
     "ece": _calibration(),
-    "ece-left": _calibration(edge="left-closed"),
     "ece-mass": _calibration(binning="equal-mass"),
     "ece-l2": _calibration(norm="l2"),
     "ece-l2-mass-debiased": _calibration(norm="l2", binning="equal-mass", debias=True),
@@ -234,16 +217,6 @@ def _draw(data: st.DataObject, n: int, elements: st.SearchStrategy) -> np.ndarra
 
 classes = st.integers(0, CLASSES - 1)
 eighths = st.integers(0, 8).map(lambda i: i / 8)  # few values, so that ties and bin edges are met
-
-
-@pytest.mark.parametrize("build", ON_LABELS.values(), ids=ON_LABELS)
-@settings(max_examples=50, deadline=None)
-@given(data=st.data())
-def test_label_metrics(build: Build, data: st.DataObject) -> None:
-    n, counts = _rows(data)
-    _assert_weights_are_repeats(
-        build, (_draw(data, n, classes), _draw(data, n, classes)), counts, 1e-12
-    )
 
 
 @pytest.mark.parametrize("build", ON_SCORES.values(), ids=ON_SCORES)

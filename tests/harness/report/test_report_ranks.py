@@ -391,7 +391,7 @@ def test_clusters_are_drawn_whole_and_take_the_place_of_mcnemar() -> None:
 
 
 def test_areas_are_told_apart_as_delong_does() -> None:
-    from crucibench.stats import delong_paired
+    from crucibench.stats.delong import delong_both
 
     rng = np.random.default_rng(5)
     positives = rng.random(400) < 0.4
@@ -403,7 +403,7 @@ def test_areas_are_told_apart_as_delong_does() -> None:
     )
     (replicates,) = joint_replicates([column], ResamplingSettings(replicates=2000, stream="test"))
     p = pair_p_values(column, replicates)[0, 1]
-    found = delong_paired(strong, weak, positives)
+    found = delong_both(strong, weak, positives).difference
     z = abs(found.estimate) / found.standard_error
     own = abs(float(np.diff(column.values())[0])) / float(
         np.std(replicates[:, 0] - replicates[:, 1], ddof=1)

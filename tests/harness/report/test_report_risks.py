@@ -37,7 +37,9 @@ def test_rows_are_those_that_have_a_number(kept_run: Path) -> None:
     assert all(place in places for one in rows.values() for place, _ in one["rows"])
     for one in rows.values():
         assert bool(one["rows"]) != bool(one["not_measured"])
-    deceived = rows["(5)", "inputs made to deceive (adversarial examples, evasion)"]
+    deceived = rows[
+        "(5)", "inputs designed to cause a mistake (adversarial examples or model evasion)"
+    ]
     assert deceived["not_measured"] == "no number of this run speaks of evasion"
     table = risk_table(rows.values())
     assert table.count("**not measured**") == sum(not one["rows"] for one in rows.values())

@@ -16,7 +16,6 @@ from crucibench.stats import (
     IntervalKind,
     SumStatistic,
     WeightedStatistic,
-    bootstrap_interval,
     bootstrap_many,
     replicates_of,
     weighted_mean,
@@ -28,6 +27,10 @@ from crucibench.stats.replicates import acceleration as acceleration_of
 from crucibench.stats.resampling import Resampler
 
 DRAW = {"seed": 0, "stream": "test"}
+
+
+def bootstrap_interval(statistic: WeightedStatistic, n: int, **how: Any) -> Any:
+    return bootstrap_many({"statistic": statistic}, n, **how)["statistic"]
 
 
 def skewed(n: int, seed: int = 0) -> NDArray[np.float64]:

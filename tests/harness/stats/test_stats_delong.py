@@ -10,17 +10,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from scipy.special import betaincinv
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from crucibench.stats import (
-    auc,
-    auc_interval,
-    delong,
-    delong_paired,
-    midranks,
-)
+from crucibench.stats import auc, auc_interval, delong
+from crucibench.stats.delong import delong_both
 
 
 def brute_force(
@@ -73,7 +68,7 @@ def test_fast_equals_brute_force(n: int, levels: int | None) -> None:
     assert_allclose(ours.auc, roc_auc_score(labels, a), rtol=1e-12)
     assert_allclose(auc(a[labels], a[~labels]), ours.auc, rtol=1e-14)
 
-    paired = delong_paired(a, b, labels)
+    paired = delong_both(a, b, labels).difference
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     assert_allclose(paired.estimate, aucs[0] - aucs[1], rtol=1e-11, atol=1e-14)
     assert_allclose(paired.standard_error, math.sqrt(variance), rtol=1e-9)
@@ -87,8 +82,8 @@ def test_fast_equals_brute_force(n: int, levels: int | None) -> None:
 
 def test_the_midranks_of_sun_and_xu_give_the_same_placements() -> None:
     a, _, labels = data(3, 200, 2)
-    combined = midranks(a)
-    within_positive, within_negative = midranks(a[labels]), midranks(a[~labels])
+    combined = rankdata(a)
+    within_positive, within_negative = rankdata(a[labels]), rankdata(a[~labels])
     m, k = labels.sum(), (~labels).sum()
     v10 = (combined[labels] - within_positive) / k
     v01 = 1 - (combined[~labels] - within_negative) / m
@@ -176,7 +171,7 @@ def test_the_paired_test_keeps_its_level() -> None:
     for _ in range(repetitions):
         shared = rng.normal(size=120) + labels
         a, b = shared + 0.5 * rng.normal(size=120), shared + 0.5 * rng.normal(size=120)
-        paired = delong_paired(a, b, labels)
+        paired = delong_both(a, b, labels).difference
         rejected += paired.p_value < 0.05
         covered += paired.interval.lower <= 0.0 <= paired.interval.upper
     assert rejected + covered == repetitions
@@ -203,7 +198,7 @@ def test_one_sample_of_a_class_has_no_variance_but_an_interval() -> None:
     interval = auc_interval(scores, labels)
     assert interval.lower < 0.25
     assert interval.upper > 0.9
-    paired = delong_paired(scores, [1.0, 2.0, 3.0, 4.0], labels)
+    paired = delong_both(scores, [1.0, 2.0, 3.0, 4.0], labels).difference
     assert paired.interval is None
     assert math.isnan(paired.p_value)
     assert "one sample only" in paired.reason
@@ -212,7 +207,7 @@ def test_one_sample_of_a_class_has_no_variance_but_an_interval() -> None:
 def test_identical_and_monotone_related_models_do_not_differ() -> None:
     a, _, labels = data(9, 50)
     for other in (a, np.exp(a)):
-        paired = delong_paired(a, other, labels)
+        paired = delong_both(a, other, labels).difference
         assert (paired.estimate, paired.standard_error, paired.p_value) == (0.0, 0.0, 1.0)
         assert paired.interval is None
         assert paired.degenerate
@@ -221,7 +216,7 @@ def test_identical_and_monotone_related_models_do_not_differ() -> None:
 
 def test_swapping_models_flips_the_sign() -> None:
     a, b, labels = data(10, 90)
-    one, other = delong_paired(a, b, labels), delong_paired(b, a, labels)
+    one, other = delong_both(a, b, labels).difference, delong_both(b, a, labels).difference
     assert one.estimate == -other.estimate
     assert_allclose(one.p_value, other.p_value, rtol=1e-12)
     assert_allclose(one.interval[:2], (-other.interval.upper, -other.interval.lower), rtol=1e-12)

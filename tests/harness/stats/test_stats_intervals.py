@@ -193,15 +193,12 @@ def test_newcombe_paired_by_its_formula() -> None:
     l1, u1 = proportion_confint(n11 + n10, n, method="wilson")
     l2, u2 = proportion_confint(n11 + n01, n, method="wilson")
     p1, p2 = (n11 + n10) / n, (n11 + n01) / n
-    for continuity, cut in ((True, n / 2), (False, 0)):
-        cross = n11 * n00 - n10 * n01 - cut
-        phi = cross / math.sqrt(82 * 38 * 75 * 45)
-        low = math.hypot(p1 - l1, u2 - p2) ** 2 - 2 * phi * (p1 - l1) * (u2 - p2)
-        high = math.hypot(u1 - p1, p2 - l2) ** 2 - 2 * phi * (u1 - p1) * (p2 - l2)
-        ours = newcombe_paired(n11, n10, n01, n00, continuity=continuity)
-        expected = (p1 - p2 - math.sqrt(low), p1 - p2 + math.sqrt(high))
-        assert_allclose(ours[:2], expected, rtol=1e-12)
-    # Uncorrelated pairs are two samples: both forms meet the unpaired interval there.
+    phi = (n11 * n00 - n10 * n01 - n / 2) / math.sqrt(82 * 38 * 75 * 45)
+    low = math.hypot(p1 - l1, u2 - p2) ** 2 - 2 * phi * (p1 - l1) * (u2 - p2)
+    high = math.hypot(u1 - p1, p2 - l2) ** 2 - 2 * phi * (u1 - p1) * (p2 - l2)
+    expected = (p1 - p2 - math.sqrt(low), p1 - p2 + math.sqrt(high))
+    assert_allclose(newcombe_paired(n11, n10, n01, n00)[:2], expected, rtol=1e-12)
+    # Uncorrelated pairs are two samples: it meets the unpaired interval there.
     independent = newcombe_paired(24, 24, 36, 36)
     assert_allclose(independent[:2], newcombe_unpaired(48, 120, 60, 120)[:2], rtol=1e-12)
 

@@ -11,10 +11,7 @@ from scipy import stats as scipy_stats
 from crucibench.stats import (
     allowed_over,
     early_stopping_rank,
-    fixed_queries,
     minimum_queries,
-    quantile,
-    quantile_interval,
     quantile_rank,
     quantile_ranks,
 )
@@ -32,14 +29,6 @@ from crucibench.stats import (
 )
 def test_minimum_queries_are_loadgens(over: int, expected: tuple[int, ...]) -> None:
     assert tuple(minimum_queries(over, share) for share in (0.9, 0.95, 0.99, 0.999)) == expected
-
-
-@pytest.mark.parametrize(
-    ("share", "expected"),
-    [(0.9, 23_886), (0.95, 50_425), (0.97, 85_811), (0.99, 262_742), (0.999, 2_651_305)],
-)
-def test_fixed_queries_are_the_rules(share: float, expected: int) -> None:
-    assert fixed_queries(share) == expected
 
 
 @given(st.integers(0, 40), st.sampled_from([0.5, 0.9, 0.99]))
@@ -74,26 +63,14 @@ def test_the_early_stopping_estimate_bounds_the_percentile() -> None:
     assert missed <= 0.01 + 3 * np.sqrt(0.01 / 4_000)
 
 
-def test_a_quantile_is_one_of_the_values() -> None:
-    values = np.arange(100.0)[::-1]
-    assert quantile(values, 0.9) == 90.0
-    assert quantile(values, 0.29) == 29.0
-    assert quantile(values, 0.999) == 99.0
-    assert quantile([3.0], 0.5) == 3.0
-    assert quantile_rank(10, 0.99) == 9
-
-
 def test_quantile_ranks_against_a_textbook() -> None:
     # Conover 1999, Practical Nonparametric Statistics, section 3.2: the median of 20 values lies
     # between the 6th and the 15th with probability 0.9586.
     assert quantile_ranks(20, 0.5) == (5, 14)
-    assert quantile_interval(np.arange(1.0, 21.0), 0.5) == (6.0, 15.0, 0.95, "order-statistics")
-
-
-def test_there_is_no_interval_beyond_the_extremes() -> None:
-    assert quantile_interval(np.arange(5.0), 0.5) is None  # 2 / 2**5 > 0.05
-    assert quantile_interval(np.arange(6.0), 0.5) is not None
-    assert quantile_interval(np.arange(100.0), 0.99) is None
+    # No interval beyond the extremes: 2 / 2**5 > 0.05.
+    assert quantile_ranks(5, 0.5) == (-1, 5) and quantile_ranks(6, 0.5) == (0, 5)
+    assert quantile_ranks(100, 0.99)[1] == 100
+    assert [quantile_rank(100, share) for share in (0.9, 0.29, 0.999)] == [90, 29, 99]
 
 
 @given(st.integers(6, 3_000), st.floats(0.05, 0.99), st.sampled_from([0.8, 0.95, 0.99]))
@@ -122,6 +99,6 @@ def test_the_interval_covers_in_simulation() -> None:
 @pytest.mark.parametrize("share", [0.0, 1.0, float("nan")])
 def test_shares_are_checked(share: float) -> None:
     with pytest.raises(ValueError, match="share"):
-        quantile([1.0], share)
+        quantile_rank(1, share)
     with pytest.raises(ValueError, match="share"):
         minimum_queries(0, share)

@@ -68,7 +68,7 @@ def opened(address: str, card: DataCard = ITEMS, base: Path = Path()) -> Asking:
     return found
 
 
-def one_by_one(adapter: Any, prompt: str, continuation: str) -> tuple[float, bool]:
+def one_by_one(adapter: Any, prompt: str, continuation: str) -> tuple[list[float], bool]:
     """The same by one pass a sequence, with nothing shared and nothing filled up.
 
     As in lm-evaluation-harness, spaces at the end of a prompt belong to what follows.
@@ -83,7 +83,7 @@ def one_by_one(adapter: Any, prompt: str, continuation: str) -> tuple[float, boo
     places = range(len(start), len(whole))
     picked = [float(logs[at - 1, whole[at]]) for at in places]
     greedy = all(int(logs[at - 1].argmax()) == whole[at] for at in places)
-    return sum(picked), greedy
+    return picked, greedy
 
 
 def test_likelihoods_and_text_are_those_of_single_passes(folder: Path) -> None:
@@ -96,8 +96,9 @@ def test_likelihoods_and_text_are_those_of_single_passes(folder: Path) -> None:
     pairs += [(prompt, chr(code)) for prompt in "abcdefgh" for code in range(33, 127)]
     replies = adapter.ask([Question(id="", prompt=a, continuation=b) for a, b in pairs])
     for (prompt, continuation), reply in zip(pairs, replies, strict=True):
-        value, greedy = one_by_one(adapter, prompt, continuation)
-        assert reply.loglikelihood == pytest.approx(value, abs=1e-5 * len(continuation))
+        logs, greedy = one_by_one(adapter, prompt, continuation)
+        assert reply.loglikelihood == pytest.approx(sum(logs), abs=1e-5 * len(continuation))
+        np.testing.assert_allclose(reply.logprobs, logs, atol=1e-5)
         assert reply.greedy == greedy
     assert any(reply.greedy for reply in replies)
     assert adapter.passes.forwards == len(pairs)
@@ -212,7 +213,7 @@ def test_draws_hang_on_the_item_alone_and_long_prompts_are_cut(folder: Path) -> 
     long = "abcdefgh" * 20
     (reply,) = adapter.ask([Question(id="", prompt=long, continuation="ij")])
     assert reply.cut == 160 + 2 - 65
-    with_last = one_by_one(adapter, long[97:], "i")[0]
+    with_last = sum(one_by_one(adapter, long[97:], "i")[0])
     assert reply.loglikelihood is not None and reply.loglikelihood < with_last
     with pytest.raises(OutputError, match="66 tokens, the model takes 64"):
         adapter.ask([Question(id="", prompt="a", continuation="b" * 66)])
@@ -232,7 +233,7 @@ def test_classes_are_scored_by_their_verbalisers(folder: Path, tmp_path: Path) -
     assert scores is not None
     for row, text in enumerate(batch.inputs):
         for column, word in enumerate((" n", " yeah")):
-            expected = one_by_one(adapter, f"{text} ->", word)[0]
+            expected = sum(one_by_one(adapter, f"{text} ->", word)[0])
             assert scores[row, column] == pytest.approx(expected, abs=1e-4)
     assert adapter.passes.forwards == 2
     first = adapter.fingerprint()

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,13 +15,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 import crucibench as cb
+from crucibench.cli._app import application
+from crucibench.comparing.runs import tables_against
 from crucibench.contracts.asking import Reply
 from crucibench.engine.plan.plan import make_plan
 from crucibench.engine.plan.requests import planned_requests
 from crucibench.engine.resolve.resolve import resolve_stored
-from crucibench.store.answers import AnswerLog
+from crucibench.store.answers import AnswerLog, answers_of
 from crucibench.util.errors import InputError
 
 pytestmark = pytest.mark.sockets
@@ -240,7 +244,7 @@ def test_answers_are_logged_once_and_a_torn_line_costs_itself(tmp_path: Path) ->
     log = AnswerLog(tmp_path / "log", {3: Reply(texts=("old",), finish=("stop",), attempts=0)})
     kept = [
         Reply(texts=("é", "\n"), finish=("stop", "length"), tokens=3),
-        Reply(loglikelihood=-1.5),
+        Reply(loglikelihood=-1.5, logprobs=(-1.0, -0.5), error="none"),
     ]
     for _ in range(2):
         for question, reply in enumerate(kept):
@@ -404,3 +408,67 @@ def test_every_other_suite_refuses_items_in_a_sentence(server: Any, tmp_path: Pa
     run = cb.run(spec, out=tmp_path / "results", workers=0)
     assert {cell.suite for cell in run.cells.values() if cell.status == "ok"} == {"prompted"}
     assert {cell.status for cell in run.cells.values()} == {"ok", "skipped"}
+
+
+def test_what_a_server_tells_of_tokens_and_questions_that_it_refuses_are_kept(
+    server: Any, mock: ModuleType, ask: Callable[..., cb.Run]
+) -> None:
+    server.set(reject=["25 +", "26 +"])
+    task = {"kind": "text", "template": "{question}", "max_tokens": 3, "samples": 2,
+            "temperature": 1.0}  # fmt: skip
+    for api in ("chat", "completions"):
+        run = ask(server.uri(api, "&batch=1&logprobs=true"), SUMS, task)
+        kept = records(run, "t-answers")
+        errors = kept["input:error"].map(lambda own: own[0])
+        assert errors.str.contains(r"answers 400: not allowed: 2[56]").sum() == 2
+        assert "questions-not-taken" in findings(run)
+        (info,) = run.models.values()
+        again = answers_of(run, info)
+        for at, row in kept.iterrows():
+            logs = [
+                mock.loglikelihood(a, b)
+                for text in row["input:texts"] for a, b in pairwise(row["input:prompt"][-1] + text)
+            ]  # fmt: skip
+            np.testing.assert_allclose(row["logprobs"], logs)
+            reply = again[row["question"][0]]
+            assert reply.logprobs == (tuple(row["logprobs"]) or None)
+            assert reply.error == errors[at] and bool(reply.error) != bool(logs)
+    kept = records(ask(server.uri("chat"), SUMS, task), "t-answers")
+    assert not any(kept["logprobs"].map(len))
+    server.set(reject=["+"])  # all of them: that is no property of a question
+    with pytest.raises(InputError, match="answers 400: not allowed"):
+        ask(server.uri("chat"), SUMS, task | {"max_tokens": 4})
+
+
+def test_transcripts_say_what_changed_against_a_baseline(
+    server: Any, ask: Callable[..., cb.Run], tmp_path: Path
+) -> None:
+    """More are wrong than transcripts hold: those that changed come first all the same."""
+    items = [*SUMS, *({"question": f"{n}?", "answer": "no"} for n in range(300))]
+    right = {one["question"]: one["answer"][0] for one in SUMS}
+    task = {"kind": "text", "template": "{question}", "max_tokens": 9}
+    server.set(says=right | {"?": "yes"})
+    base = ask(server.uri("chat"), items, task)
+    server.set(says=right | {"1 + 2?": "4", "5 + 6?": "11.0", "299?": "no", "?": "yes"})
+    run = ask(server.uri("chat").replace("=mock", "=next"), items, task)
+    pack = ["pack", str(base.root), "-o", str(tmp_path / "base.cbz")]
+    assert CliRunner().invoke(application, pack).exit_code == 0
+    target = tmp_path / "report.html"
+    call = ["report", str(run.root), "--baseline", f"{base.root}:m", "-o", str(target)]
+    done = CliRunner().invoke(application, call)
+    assert done.exit_code == 0, done.output
+    (cell,) = (one.cell for one in run.cells.values() if one.scenario == "t")
+    shown = tables_against(base, run)[cell]["transcripts"]
+    of_pack = tables_against(cb.load(tmp_path / "base.cbz"), run)[cell]["transcripts"]
+    told = shown.set_index("sent")[["change", "baseline", "extracted"]]
+    assert told.loc["1 + 2?"].tolist() == ["changed, lost", "3", "4"]
+    assert told.loc["299?"].tolist() == ["changed, gained", "yes", "no"]
+    assert told.loc["5 + 6?"].tolist() == ["changed", "11", "11.0"]
+    assert shown.change.iloc[:3].str.startswith("changed").all()
+    assert set(shown.change.iloc[3:]) == {"same"}
+    found = of_pack.set_index("sent").change  # a pack holds verdicts, and no text
+    assert (found["1 + 2?"], found["299?"]) == ("changed, lost", "changed, gained")
+    assert "changed, lost" in target.read_text()
+    other = ask(server.uri("chat"), items, task | {"max_tokens": 8})
+    with pytest.raises(InputError, match="max_tokens"):
+        tables_against(other, run)

@@ -84,7 +84,7 @@ class CellLifecycle:
         self._seed = resolved.spec.defaults.seed
         self.score = score
         self._turn = threading.Lock()
-        self._scorer = Scorer(Run(layout.root), scoring_options(resolved))
+        self.scorer = Scorer(Run(layout.root), scoring_options(resolved))
         self._roles: dict[tuple[str, str, int | None], SelectedRole] = {}
         self.planned = PlannedFiles(
             plan, self._seed, environment, lambda *key: self.role(*key).ids_digest(), observed
@@ -156,7 +156,7 @@ class CellLifecycle:
         """Returns a Mapped cell, open, of which the shards `only` names are asked for."""
 
         def needs() -> Mapping[str, CellEvidence]:
-            return self._scorer.evidence(cell, self._with_needs(cell, file)).needs
+            return self.scorer.evidence(cell, self._with_needs(cell, file)).needs
 
         role = self.role(cell.data.name, cell.scenario.role, cell.limit)
         return OpenCell(cell, file, self.layout, journal, role=role, needs=needs, only=only)
@@ -191,7 +191,7 @@ class CellLifecycle:
             if isinstance(scored, Scored):
                 file, rows = scored.file, scored.rows
             else:  # also where the process died of it: what is wrong shows here
-                file, rows = conclude(cell, file, self.files, self._scorer)
+                file, rows = conclude(cell, file, self.files, self.scorer)
             return self._keep(cell, file, rows, opened, cached=cached, begun=begun)
 
     def _keep(

@@ -37,9 +37,12 @@ class Scorer:
         self.run = run
         self.options = options
         self._beside = beside
-        self._samples: dict[tuple[str, str, int | None], Samples] = {}
-        self._recent = RecentRecords()
-        self._passes: dict[tuple[str, ...], CellEvidence] = {}
+        before: Scorer | None = run.scorer
+        self._samples: dict[tuple[str, str, int | None], Samples] = (
+            {} if before is None else before._samples
+        )
+        self._recent: RecentRecords = RecentRecords() if before is None else before._recent
+        self._passes: dict[tuple[str, ...], CellEvidence] = {} if before is None else before._passes
 
     def evidence(self, cell: PlannedCell, files: Mapping[str, CellFile]) -> Evidence:
         """Gathers a cell's evidence; a need that did not end well is absent."""

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -50,6 +50,9 @@ from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 from crucibench.util.registry import Catalogue
 from crucibench.util.text import visible
+
+ComparedTables: TypeAlias = Mapping[str, Mapping[str, pd.DataFrame]]
+"""Tables that say what changed against a baseline, by cell and name."""
 
 
 @cache
@@ -193,6 +196,7 @@ class PageSection(SectionKind):
 def evidence_of(
     run: Run, data: str, suite: str, *, models: Sequence[str], rows: Sequence[MetricRow],
     metrics: Mapping[tuple[str, str], ShownMetric], anchors: Anchors, gallery: bool,
+    compared: ComparedTables,
 ) -> PageEvidence:  # fmt: skip
     """Returns what a run holds of a suite on a data set.
 
@@ -205,6 +209,7 @@ def evidence_of(
         metrics: what the run says of metrics.
         anchors: the page's ids.
         gallery: whether samples are shown.
+        compared: tables that stand in place of those stored.
     """
     order = {name: place for place, name in enumerate(models)}
     cells = [cell for cell in run.cells.values() if (cell.suite, cell.data) == (suite, data)]
@@ -219,7 +224,8 @@ def evidence_of(
         all_cells=[
             SectionCell(
                 id=cell.cell, model=cell.model, scenario=cell.scenario, status=cell.status,
-                verdict=cell.verdict, reason=cell.reason, table=partial(run.table, cell.cell),
+                verdict=cell.verdict, reason=cell.reason,
+                table=partial(_table, run, cell.cell, compared.get(cell.cell, {})),
                 examples=partial(_examples, run, cell, task if gallery else None),
             )
             for cell in cells
@@ -228,6 +234,12 @@ def evidence_of(
         anchors=anchors,
         task=task,
     )  # fmt: skip
+
+
+def _table(
+    run: Run, cell: str, compared: Mapping[str, pd.DataFrame], name: str
+) -> pd.DataFrame | None:  # fmt: skip
+    return compared[name] if name in compared else run.table(cell, name)
 
 
 def _examples(run: Run, cell: CellFile, task: Task | None) -> pd.DataFrame | None:

@@ -386,9 +386,11 @@ def _history(column: Column, entries: Sequence[_Measured]) -> dict[str, Any] | N
     alt = " to ".join(
         f"{metric.show(one)} on {iso(time)[:10]}" for time, one in (known[0], known[-1])
     )
+    # Releases of one day would all stand at 0 days.
+    unit, seconds = ("days", 86_400) if known[-1][0] - begun >= 86_400 else ("minutes", 60)
     dots = [
         Dot(
-            colour=0, x=(time - begun) / 86_400, y=y, filled=one.key == newest.key,
+            colour=0, x=(time - begun) / seconds, y=y, filled=one.key == newest.key,
             y_ends=ends if ends is not None and all(map(math.isfinite, ends)) else None,
         )
         for time, one in known
@@ -398,13 +400,15 @@ def _history(column: Column, entries: Sequence[_Measured]) -> dict[str, Any] | N
     other = sum(one.key != newest.key for _, one in known)
     title = f"{column.title} [{metric.shown_unit}]" if metric.shown_unit else column.title
     described = f"{len(known)} values of {column.title}, from {alt}."
-    since = f"days since {show_minute(begun)}"
     return {
         "title": title,
         "words": direction_words(metric.direction),
         # Made of numbers and escaped texts.
         "picture": Markup(
-            scatter_svg(dots, x=since, y="", alt=described, size=_SIZE) if dots else ""
+            scatter_svg(
+                dots, x=f"{unit} since {show_minute(begun)}", y="", alt=described, size=_SIZE
+            )
+            if dots else ""
         ),
         "note": f"{other} of {len(known)} (hollow) are not comparable with the newest."
         if other else "",

@@ -68,8 +68,6 @@ COVERAGES = (80, 90, 95)
 
 _KIND = ("classification",)
 
-Applies = Callable[[ClassView], "str | None"]
-
 
 def _table(view: ClassView) -> str | None:
     classes = len(view.classes)
@@ -221,8 +219,7 @@ def _calibration(
     def form(view: ClassView) -> Form:
         judged, key = _judged(view, which), ("bins", which, binning)
         if key not in view.shared:
-            bins: Any = {"bins": 15, "binning": binning, "edge": "right-closed"}
-            view.shared[key] = bin_sums(*judged, **bins)
+            view.shared[key] = bin_sums(*judged, bins=15, binning=binning)
         statistic = calibration_error_statistic(
             *judged, binning=binning, norm=norm, debias=debias, sums=view.shared[key]
         )
