@@ -642,12 +642,14 @@ class RoleIndex:
         In O(rows) memory.
         """
         chosen = as_rows(rows)
-        last = self._last
-        if not last or not np.array_equal(last[0][0], chosen):
-            table = self._table(chosen)
-            origins = np.asarray(table.column("row").to_numpy(), dtype=np.int64)
-            last[:] = [(chosen, self._samples(table), origins)]
-        return last[0][1:]
+        for known, samples, origins in self._last[:]:  # a copy: threads may ask for other rows
+            if np.array_equal(known, chosen):
+                return samples, origins
+        table = self._table(chosen)
+        samples = self._samples(table)
+        origins = np.asarray(table.column("row").to_numpy(), dtype=np.int64)
+        self._last[:] = [(chosen.copy(), samples, origins)]
+        return samples, origins
 
     @cached_property
     def _last(self) -> list[tuple[NDArray[np.int64], Samples, NDArray[np.int64]]]:
