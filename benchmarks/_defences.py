@@ -233,6 +233,65 @@ class _Dropped(nn.Module):
         return logits
 
 
+def _coded(features: torch.Tensor) -> torch.Tensor:
+    """Replaces each four features by the nearest of 64 codes."""
+    drawn = torch.Generator().manual_seed(2)
+    codes = (torch.randn(64, 4, generator=drawn) + 0.5).clamp(min=0)
+    parts = features.unflatten(1, (-1, 4))
+    nearest = (parts[:, :, None] - codes).square().sum(3).argmin(2)
+    return codes[nearest].flatten(1)
+
+
+def _smoother(x: torch.Tensor, steps: int = 20) -> torch.Tensor:
+    """Draws pixels towards their neighbours, and back towards the image, some times."""
+    found = x
+    for _ in range(steps):
+        found = found + 0.1 * ((_five(found).mean(0) - found) + 2 * (x - found))
+    return found
+
+
+def _purified(x: torch.Tensor) -> torch.Tensor:
+    """Looks for a smoother image near by, and keeps no graph of the search."""
+    with torch.no_grad():
+        return _smoother(x)
+
+
+class _Any(nn.Module):
+    """Answers by one of several networks, drawn for each image."""
+
+    def __init__(self, nets: list[nn.Module]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answers = torch.stack([net(x) for net in self.nets])
+        return answers[torch.randint(len(answers), (len(x),)), torch.arange(len(x))]
+
+
+class _Chequered(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(gradient.shape[-1])
+        return gradient * (1 - 2 * ((places[:, None] + places) % 2))
+
+
+class _Second(nn.Module):
+    """Answers by a second network where the first is unsure."""
+
+    def __init__(self, net: nn.Module, other: nn.Module) -> None:
+        super().__init__()
+        self.net, self.other = net, other
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(x)
+        best = logits.detach().topk(2, dim=1).values
+        return torch.where(best[:, :1] - best[:, 1:] < 3, self.other(x), logits)
+
+
 def _before(family: str, part: nn.Module, way: Any = None) -> Make:
     def make(nets: list[nn.Module]) -> Defence:
         through = way(nets[0]) if way else nets[0]
@@ -266,6 +325,21 @@ HELD_OUT: dict[str, Make] = {
         nets[0],
     ),
     "shifted and brightened at random": _planted("random-augmentation", "random"),
+    # Written last, when nothing of the second opinion has been changed for a long time.
+    "features of a code book": _split("coded inside", _coded, lambda f: f),
+    "purified by 20 steps": lambda nets: Defence(
+        "purified", Wrapped(nets[0], _purified), lambda x: nets[0](_smoother(x))
+    ),
+    "one of five networks, at random": lambda nets: Defence("random", _Any(nets), _mean(nets)),
+    "answers squashed": lambda nets: Defence(
+        "squashed", Wrapped(nets[0], after=lambda z: torch.erf(5 * z)), nets[0]
+    ),
+    "every second pixel turned": lambda nets: Defence(
+        "turned", Wrapped(nets[0], _Chequered.apply), nets[0]
+    ),
+    "another network where unsure": lambda nets: Defence(
+        "switched", _Second(nets[0], nets[1]), _mean(nets[:2])
+    ),
 }
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.attack import Norm, SelfTestResult, attacks, known_answers
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import (
@@ -48,6 +50,36 @@ from crucibench_suites.adversarial.threat import ThreatModel
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.confirm import Ledger
     from crucibench_suites.adversarial.scoring import Series
+
+
+def by_group(
+    run: Callable[[Work, MapContext], Columns], work: Work, context: MapContext,
+    groups: Sequence[NDArray[np.int64]], adapter: Callable[[int], Adapter],
+) -> Columns:  # fmt: skip
+    """Returns an attack's records of a batch, group by group: each sees an adapter of its own.
+
+    Args:
+        run: the attack.
+        work: the whole batch.
+        context: its context.
+        groups: the rows of each, which together are all.
+        adapter: of the group at a place.
+    """
+    found = []
+    for place, rows in enumerate(groups):
+        carry = {name: values[rows] for name, values in work.carry.items()}
+        part = Work(work.batch.take(rows.tolist()), work.samples.take(rows), carry, work.keep)
+        found.append(run(part, replace(context, adapter=adapter(place))))
+    order = np.argsort(np.concatenate(groups))
+    joined: dict[str, Any] = {}
+    for name in found[0]:
+        parts = [one[name] for one in found]
+        if isinstance(parts[0], np.ndarray):
+            joined[name] = np.concatenate(parts)[order]
+        else:
+            values = list(chain.from_iterable(parts))
+            joined[name] = [values[row] for row in order]
+    return joined
 
 
 @dataclass(frozen=True, kw_only=True)

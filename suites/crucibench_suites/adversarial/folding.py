@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,8 +11,6 @@ from torch import nn
 from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.records import Columns
-from crucibench.contracts.scenario import MapContext, Work
 from crucibench_suites.adversarial.abstaining import Abstention
 
 _SMALLEST = 1e-38
@@ -77,24 +73,3 @@ class FoldedAdapter(Adapter):
 
     def module(self) -> nn.Module:
         return Folded(self._inner.module(), self._rule, self._own)
-
-
-def by_class(
-    attack: Callable[[Work, MapContext], Columns], rule: Abstention, work: Work,
-    context: MapContext,
-) -> Columns:  # fmt: skip
-    """Returns an attack's records of a batch, class by class: each sees another folded model."""
-    targets = work.samples.targets
-    places, parts = [], []
-    for own in np.unique(targets).tolist():
-        rows = np.flatnonzero(targets == own)
-        carry = {name: values[rows] for name, values in work.carry.items()}
-        batch = work.batch.take([int(row) for row in rows])
-        folded = FoldedAdapter(context.adapter, rule, int(own))
-        part = Work(batch, work.samples.take(rows), carry, work.keep)
-        parts.append(attack(part, replace(context, adapter=folded)))
-        places.append(rows)
-    back = np.argsort(np.concatenate(places))
-    return {
-        name: np.concatenate([np.asarray(part[name]) for part in parts])[back] for name in parts[0]
-    }

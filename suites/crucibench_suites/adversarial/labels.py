@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -36,7 +37,7 @@ from crucibench.contracts.scenario import (
 from crucibench.contracts.statistic import Number
 from crucibench.contracts.task import Task
 from crucibench.tasks.multilabel.kind import MultiLabel, flags_of, judged_scores
-from crucibench_suites.adversarial.attacked import Attacked, UnderAttack
+from crucibench_suites.adversarial.attacked import Attacked, UnderAttack, by_group
 from crucibench_suites.adversarial.worst_case import WorstCase
 
 if TYPE_CHECKING:
@@ -257,29 +258,19 @@ class AttackedLabels(_OfLabels, Mapped):
         sets, place = np.unique(signs, axis=0, return_inverse=True)
         place = np.asarray(place).reshape(-1)
         rows = [np.flatnonzero(place == at) for at in range(len(sets))]
-        found = []
-        for present, mine in zip(sets, rows, strict=True):
-            labels = Labels(self.task, present, self.attacked, work.carry[_THRESHOLDS][mine[0]])
-            part = Work(
-                work.batch.take(mine.tolist()), as_it_is(work.samples.take(mine)),
-                {name: values[mine] for name, values in work.carry.items()
-                 if name not in {_SIGNS, _THRESHOLDS}},
-            )  # fmt: skip
-            asked = replace(context, adapter=FlipAdapter(context.adapter, labels))
-            found.append(self._attack.run(stage, part, asked))
-        order = np.argsort(np.concatenate(rows), kind="stable")
-        return {name: _joined([one[name] for one in found], order) for name in found[0]}
+        thresholds = work.carry[_THRESHOLDS]
+
+        def flipping(at: int) -> Adapter:
+            labels = Labels(self.task, sets[at], self.attacked, thresholds[rows[at][0]])
+            return FlipAdapter(context.adapter, labels)
+
+        own = {name: of for name, of in work.carry.items() if name not in {_SIGNS, _THRESHOLDS}}
+        of_flips = Work(work.batch, as_it_is(work.samples), own)
+        return by_group(partial(self._attack.run, stage), of_flips, context, rows, flipping)
 
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
         """Tests the attacks."""
         return self._attack.probe(work, context)
-
-
-def _joined(parts: list[Any], order: NDArray[np.int64]) -> Any:
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)[order]
-    values = [value for part in parts for value in part]
-    return [values[row] for row in order]
 
 
 @dataclass(frozen=True, kw_only=True)

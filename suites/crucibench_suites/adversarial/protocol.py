@@ -30,37 +30,28 @@ class ApgdCE(GradientAttack):
 
     name = "apgd-ce"
     norms = BALLS
+    # The mean gradient of several passes needs cross-entropy as it is, not only its direction.
+    losses = ("log_odds", "ce")
+    """Of one pass a step, and of several."""
 
     def run(self, given: Ball) -> Found:
         """Returns what the ascent found."""
         from crucibench_suites.adversarial.attacks import losses
         from crucibench_suites.adversarial.attacks.apgd import apgd
 
-        # The mean gradient of several passes needs cross-entropy as it is, not only its direction.
         budget = given.budget
         return apgd(
-            given.oracle, given.points, losses.log_odds if budget.eot == 1 else losses.ce,
+            given.oracle, given.points, getattr(losses, self.losses[budget.eot > 1]),
             steps=budget.steps, restarts=budget.restarts, eot=budget.eot, name=self.name,
             start=given.start,
         )  # fmt: skip
 
 
-class ApgdDLR(GradientAttack):
+class ApgdDLR(ApgdCE):
     """APGD on the difference of logits ratio."""
 
     name = "apgd-dlr"
-    norms = BALLS
-
-    def run(self, given: Ball) -> Found:
-        """Returns what the ascent found."""
-        from crucibench_suites.adversarial.attacks import losses
-        from crucibench_suites.adversarial.attacks.apgd import apgd
-
-        budget = given.budget
-        return apgd(
-            given.oracle, given.points, losses.dlr, steps=budget.steps, restarts=budget.restarts,
-            eot=budget.eot, name=self.name, start=given.start,
-        )  # fmt: skip
+    losses = ("dlr", "dlr")
 
 
 class ApgdTargeted(GradientAttack):

@@ -23,7 +23,12 @@ from crucibench.contracts.scenario import (
 )
 from crucibench.contracts.statistic import Number
 from crucibench_suites.adversarial.abstaining import Abstention, abstention_numbers
-from crucibench_suites.adversarial.attacked import Attacked, right_as_they_are, self_tested
+from crucibench_suites.adversarial.attacked import (
+    Attacked,
+    by_group,
+    right_as_they_are,
+    self_tested,
+)
 from crucibench_suites.adversarial.metrics import ROBUST, SAFE
 from crucibench_suites.adversarial.probing.choosing import PROBE
 from crucibench_suites.adversarial.protocol import (
@@ -125,9 +130,15 @@ class AutoAttack(Attacked):
         """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
         attack = partial(self._attack, stage)
         if self.abstention is not None and len(work.batch):
-            from crucibench_suites.adversarial.folding import by_class
+            from crucibench_suites.adversarial.folding import FoldedAdapter
 
-            return by_class(attack, self.abstention, work, context)
+            targets, rule = work.samples.targets, self.abstention
+            classes = np.unique(targets).tolist()
+            rows = [np.flatnonzero(targets == own) for own in classes]
+            return by_group(
+                attack, work, context, rows,
+                lambda at: FoldedAdapter(context.adapter, rule, classes[at]),
+            )  # fmt: skip
         return attack(work, context)
 
     def numbers(self, evidence: Evidence) -> Sequence[Number]:

@@ -40,7 +40,7 @@ Ints = NDArray[np.int64]
 _CLOSE = 1.1
 _CLOSE_ATTACKS: tuple[str, ...] = ("apgd-dlr", "apgd-ce")
 
-_MANY = 1024
+_MANY = 4096
 _PIXELS = 2**18
 """So many inputs, or so many pixels, are asked about at once where the batch is smaller than that:
 runs towards several targets, and steps of Square."""

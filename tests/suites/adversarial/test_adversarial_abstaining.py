@@ -19,7 +19,9 @@ from crucibench.spec.check import parse_spec
 from crucibench.spec.models import ModelSpec
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.abstaining import Abstention
+from crucibench_suites.adversarial.config import AdversarialConfig
 from crucibench_suites.adversarial.scenario import Quick
+from crucibench_suites.adversarial.suite import AdversarialSuite
 from crucibench_suites.adversarial.threat import ThreatModel
 
 sys.path.append(str(Path(__file__).parent))
@@ -125,4 +127,19 @@ def test_what_says_nothing_of_abstaining_is_one_sentence(declared: Any) -> None:
     assert str(found.value) == (
         "spec.yaml: models[0].abstains: expected a class, or a probability between 0 and 1, got "
         f"{declared!r}"
+    )
+
+
+@pytest.mark.parametrize("modality", [Modality.TEXT, Modality.TABLE])
+@pytest.mark.parametrize("decision", [Decision(least=0.7), Decision(unsure=1)])
+def test_tables_and_texts_are_not_attacked_as_if_always_answered(
+    modality: Modality, decision: Decision
+) -> None:
+    task = Task(kind="classification", modality=modality, classes=("a", "b"))
+    request: Any = SimpleNamespace(
+        config=AdversarialConfig.model_validate({"constraints": {}}),
+        data=SimpleNamespace(task=task), model=SimpleNamespace(decision=decision),
+    )  # fmt: skip
+    assert AdversarialSuite().scenarios(request) == (
+        f"it goes by `abstains:` on images alone, and not on {modality} samples"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.statistic import at_common_effort
 from crucibench.contracts.verdict import Severity, Verdict, verdict_of
 from crucibench_suites.adversarial import known_answers
+from crucibench_suites.adversarial.audits import queries
 from crucibench_suites.adversarial.audits.probed import beyond
 from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, PROBE, SHARE, choose
 from crucibench_suites.adversarial.probing.collecting import computes_gradients
@@ -458,3 +460,18 @@ def test_models_are_compared_at_the_effort_that_both_had() -> None:
 
 def value_of_form(form: Any) -> float:
     return float(form.hits.mean())
+
+
+@pytest.mark.parametrize(
+    ("ratio", "samples", "asked", "told"),
+    [(0.9, 10, 100, True), (0.899, 10, 100, False), (0.9, 9, 100, False), (0.9, 10, 99, False)],
+)
+def test_examples_that_come_no_nearer_are_told_from_the_threshold_on(
+    monkeypatch: pytest.MonkeyPatch, ratio: float, samples: int, asked: int, told: bool
+) -> None:
+    spent = SimpleNamespace(
+        queries=np.full(samples, asked), first=np.ones(samples), distance=np.full(samples, ratio)
+    )
+    monkeypatch.setattr(queries, "read_spent", lambda *_: spent)
+    found = queries.nearing(None, None)  # type: ignore[arg-type]
+    assert [one.evidence["ratio"] for one in found] == [ratio] * told

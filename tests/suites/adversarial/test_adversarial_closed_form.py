@@ -16,8 +16,8 @@ from crucibench.metrics.scoring import score
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks import losses
 from crucibench_suites.adversarial.attacks import square as square_module
-from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted, checkpoints
-from crucibench_suites.adversarial.attacks.fab import fab_targeted, onto_hyperplane
+from crucibench_suites.adversarial.attacks.apgd import _Ascent, apgd, apgd_targeted, checkpoints
+from crucibench_suites.adversarial.attacks.fab import BETA, ETA, fab_targeted, onto_hyperplane
 from crucibench_suites.adversarial.attacks.model import (
     Found,
     ImagePoints,
@@ -266,9 +266,15 @@ def test_projection_is_the_optimum_in_the_box(norm: Any) -> None:
     assert met > 20
 
 
-def test_checkpoints_are_the_published_ones() -> None:
+def test_checkpoints_are_the_published_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     # Croce and Hein 2020: p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06).
     assert [*checkpoints(100)] == [22, 41, 57, 70, 80, 87, 93, 99]
+    model = _linear(np.eye(2, 16), np.array([9.0, 0.0]))
+    points = _points(model, torch.rand(3, 1, 4, 4), np.zeros(3, dtype=np.int64), 1e-3, "linf")
+    taken: list[int] = []
+    monkeypatch.setattr(_Ascent, "_check", lambda self, steps: taken.append(steps))
+    apgd(ModuleOracle(model, Draws(0, "test")), points, losses.dlr, steps=100)
+    assert taken == [22, 19, 16, 13, 10, 7, 6, 6]
 
 
 def test_log_odds_moves_as_cross_entropy_and_beyond_float32() -> None:
@@ -324,3 +330,50 @@ def test_the_l1_ball_within_the_box_is_met_at_its_nearest_point() -> None:
             options={"ftol": 1e-12, "maxiter": 500},
         )  # fmt: skip
         np.testing.assert_allclose(made[row], asked.x[:5] - asked.x[5:], atol=2e-4)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_second_step_of_fab_is_the_published_one(norm: Any) -> None:
+    """Towards a plane, in units of the distance to it, within which the box plays no part."""
+    model = _linear(np.stack([np.zeros(4), np.ones(4)]), np.array([0.0, -2.2]))
+    x = torch.full((1, 1, 2, 2), 0.5)
+    points = _points(model, x, np.zeros(1, dtype=np.int64), 1e-6, norm)
+    found = fab_targeted(ModuleOracle(model, Draws(0, "test")), points, steps=2, targets=1)
+    stands = ETA * BETA  # the first step, taken from the image itself, and drawn back
+    left = 1 - stands
+    share = left / (left + 1)
+    expected = (1 - share) * (stands + ETA * left) + share * ETA
+    distance = 0.05 * (2 if norm == "l2" else 1)
+    torch.testing.assert_close(
+        (found.adversarial - x).flatten(1).norm(dim=1, p=torch.inf if norm == "linf" else 2),
+        torch.tensor([expected * distance]), rtol=1e-5, atol=0,
+    )  # fmt: skip
+    assert (found.forwards, found.backwards) == (5, 2)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_square_begins_with_tiles_of_one_size(norm: Any) -> None:
+    """Of 11 x 13 pixels 5 x 6 tiles of 2 x 2, each of which adds up to nothing."""
+    x = torch.full((3, 2, 11, 13), 0.5)
+    points = ImagePoints(
+        x=x, y=torch.zeros(3).long(), eps=torch.full((3,), 0.4), ids=("a", "b", "c"), norm=norm
+    )
+    oracle = ModuleOracle(torch.nn.Identity(), Draws(0, "test"))
+    moves = square_module._Search(oracle, points, "square/0")._start() - x
+    assert (moves[:, :, 10:] == 0).all() and (moves[..., 12:] == 0).all()
+    tiles = moves[:, :, :10, :12].unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
+    torch.testing.assert_close(tiles.sum(4), torch.zeros(3, 2, 5, 6), atol=1e-6, rtol=0)
+    each = 0.4 / (60 if norm == "l1" else 60**0.5)
+    sizes = tiles.norm(dim=4, p=2 if norm == "l2" else 1)
+    torch.testing.assert_close(sizes, torch.full((3, 2, 5, 6), each), rtol=1e-4, atol=0)
+    assert len({tuple(one.flatten().sign().tolist()) for one in moves}) == 3
+
+
+def test_square_asks_on_where_classes_tie() -> None:
+    model = _linear(np.zeros((3, 36)), np.zeros(3))
+    points = ImagePoints(
+        x=torch.full((2, 1, 6, 6), 0.5), y=torch.zeros(2).long(), eps=torch.full((2,), 0.4),
+        ids=("a", "b"), norm="l2",
+    )  # fmt: skip
+    found = square(ModuleOracle(model, Draws(0, "test")), points, queries=70)
+    assert found.queries.tolist() == [71, 71]

@@ -29,7 +29,7 @@ from crucibench_adapters.sklearn_estimator import read_formula
 from crucibench_suites.adversarial.attacks import losses
 from crucibench_suites.adversarial.attacks.apgd import apgd
 from crucibench_suites.adversarial.attacks.model import ImagePoints, ModuleOracle
-from crucibench_suites.adversarial.floors.forests import Verifier
+from crucibench_suites.adversarial.floors.forests import Leaves, Verifier, _Programme
 from crucibench_suites.adversarial.floors.networks import Network, certified
 from crucibench_suites.adversarial.floors.scenario import Floor
 from crucibench_suites.adversarial.scenario import Quick
@@ -138,9 +138,15 @@ def _network(seed: int) -> tuple[nn.Module, torch.Tensor]:
             nn.Conv2d(1, 3, 2, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.AvgPool2d(2),
             nn.Flatten(), nn.Dropout(0.5), nn.Linear(12, 3),
         ),
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 2), nn.ReLU(), nn.MaxPool2d(2, 1), nn.Flatten(), nn.Linear(2, 3)
+        ),
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 2, padding=1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)
+        ),
         Residual,
     )  # fmt: skip
-    model = kinds[seed % 3]().eval().requires_grad_(False)
+    model = kinds[seed % len(kinds)]().eval().requires_grad_(False)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.uniform_(-1, 1)
@@ -199,7 +205,8 @@ def test_linear_formulas_are_those_of_scikit_learn(model: Any, classes: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("part", "told"), [(nn.GELU(), "gelu"), (nn.MaxPool2d(2), "max_pool2d"), (nn.Tanh(), "tanh")]
+    ("part", "told"),
+    [(nn.GELU(), "gelu"), (nn.MaxPool2d(2, padding=1), "max_pool2d"), (nn.Tanh(), "tanh")],
 )
 def test_what_has_no_floor_is_named(part: nn.Module, told: str) -> None:
     model = nn.Sequential(part, nn.Flatten(), nn.LazyLinear(3)).eval()
@@ -248,3 +255,32 @@ def test_boosters_that_are_not_their_trees_are_refused(wrong: str) -> None:
     model.fit(rows, (rows[:, 0] + rows[:, 1] > 1).astype(int))
     with pytest.raises(InputError, match="boosters of"):
         read_formula(model, 1.0)
+
+
+_CELLS: tuple[Any, ...] = (  # of six trees: beginnings, ends, and what each leaf gives
+    ([[0, 0.411, 0.4192, 0], [0, 0.6305, 0, 0], [0, 0.411, 0, 0], [0, 0, 0, 0]],
+     [[1, 1, 1, 1], [1, 1, 0.4192, 1], [1, 0.6305, 0.4192, 1], [1, 0.411, 1, 1]], [0, 0, 0, 0]),
+    ([[0.7242, 0, 0, 0], [0, 0, 0.4192, 0], [0, 0, 0, 0]],
+     [[1, 1, 1, 1], [0.7242, 1, 1, 1], [0.7242, 0.411, 0.4192, 1]], [-0.7835, -0.5429, -0.561]),
+    ([[0.7242, 0, 0, 0.8825], [0.7242, 0, 0, 0], [0, 0, 0, 0]],
+     [[1, 1, 1, 1], [1, 1, 1, 0.8825], [0.6293, 1, 1, 1]], [1.0452, 0.9818, 1.2992]),
+    ([[0, 0.411, 0.4192, 0], [0.5797, 0.411, 0, 0], [0, 0.411, 0, 0], [0, 0, 0, 0]],
+     [[1, 1, 1, 1], [1, 1, 0.4192, 1], [0.5797, 1, 0.4192, 1], [1, 0.411, 1, 1]], [0, 0, 0, 0]),
+    ([[0.5797, 0, 0, 0], [0, 0.411, 0.6333, 0], [0, 0.411, 0, 0], [0, 0, 0, 0]],
+     [[1, 1, 1, 1], [0.5797, 1, 1, 1], [0.5797, 1, 0.6333, 1], [0.5797, 0.411, 1, 1]],
+     [-0.0784, 0.1173, -0.1246, 0.1059]),
+    ([[0.7242, 0.206, 0, 0], [0.7242, 0, 0, 0], [0, 0, 0, 0]],
+     [[1, 1, 1, 1], [1, 0.206, 1, 1], [0.6293, 1, 1, 1]], [-0.1821, -0.1323, 0.0914]),
+)  # fmt: skip
+
+
+def test_the_programme_is_not_above_a_point_that_a_presolve_lost() -> None:
+    """HiGHS of SciPy 1.17 answered .0012 here and called it optimal, with its presolve."""
+    trees = [Leaves(np.array(a), np.array(b), np.array(c)[:, None]) for a, b, c in _CELLS]
+    x = np.array([0.7803, 0.0927, 0.4342, 0.9631])
+    other = np.array([0.7803, 0.0927, 0.4342, 0.88])  # .0831 away, of .8121
+    gives = sum(
+        float(one.gives[((other > one.low) & (other <= one.high)).all(1)][0, 0]) for one in trees
+    )
+    least, _ = _Programme(trees, np.zeros(4), np.ones(4), (x, 0.8121, "l1")).least(0)
+    assert least <= gives < -0.01

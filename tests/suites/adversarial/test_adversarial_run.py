@@ -238,3 +238,49 @@ def test_a_model_without_gradients_is_spared_those_attacks(folder: Path) -> None
     assert set(found) == {"square-linf", "hopskipjump-linf", "restore-linf", "worst-case-linf"}
     assert {file.status for file in found.values()} == {Status.OK}
     assert run.exit_code == 0
+
+
+def test_norms_are_joined_sample_by_sample(folder: Path) -> None:
+    run = evaluated(folder, "norms", norm=["linf", "l2"], eps=None, limit=6)
+    assert verify(run) == []
+    levels = [level(run, f"autoattack-quick-{norm}") for norm in ("linf", "l2")]
+    found = values(run, "robust-accuracy")
+    joined = [one for (name, _), one in found.items() if name == "worst-case-norms"]
+    expected = [
+        sum(min(one.get(i, 0) for one in levels) > at for i in levels[0]) / 6
+        for at in range(len(joined))
+    ]
+    assert joined == pytest.approx(expected)
+    assert joined[0] > joined[-1]
+
+
+def test_declared_abstention_counts_in_both_ways(folder: Path) -> None:
+    least = 0.95
+    model = {"name": "m", "uri": f"torch:{folder / 'nets.py'}:centroids", "abstains": least}
+    run = cb.run(
+        {
+            "models": [model], "data": [{"name": "digits", "uri": "sklearn:digits"}],
+            "suites": {"adversarial": {"eps": [0.01, 0.1]}},
+            "defaults": {"limit": LIMIT, "replicates": 100, "batch_size": LIMIT},
+        },
+        out=folder / "abstains", suites=["adversarial"], workers=0, cache=False,
+    )  # fmt: skip
+    assert verify(run) == []
+    strict, safe = (level(run, f"{one}-linf") for one in ("autoattack-quick", "confident-errors"))
+    (records,) = (run.cell_records(one.cell) for one in run.cells.values() if one.suite == "pass")
+    scores = records.aligned(np.array(list(safe), dtype=object)).array("scores").astype(float)
+    odds = np.exp(scores - scores.max(1, keepdims=True))
+    silent = (odds / odds.sum(1, keepdims=True)).max(1) < least
+    assert 0 < silent.sum() < len(silent) <= LIMIT
+    # What is silent as it is counts as wrong in one, and may stay as it is in the other.
+    assert set(strict) == {one for one, quiet in zip(safe, silent, strict=True) if not quiet}
+    assert all(strict[one] <= safe[one] for one in strict)
+    answered = LIMIT - silent.sum()
+    (coverage,), (right,) = (
+        values(run, one).values() for one in ("coverage", "accuracy-where-answered")
+    )
+    assert (coverage, right) == pytest.approx((answered / LIMIT, len(strict) / answered))
+    for levels, metric in ((strict, "robust-accuracy"), (safe, "without-confident-error")):
+        expected = [sum(one > at for one in levels.values()) / LIMIT for at in range(2)]
+        assert list(values(run, metric).values()) == pytest.approx(expected)
+        assert expected[0] > expected[1]

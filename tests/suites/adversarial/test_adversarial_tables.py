@@ -28,8 +28,8 @@ from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.tables.attacks import PLANNED
 from crucibench_suites.adversarial.tables.constraints import Constraints, breaches
 from crucibench_suites.adversarial.tables.exact_tree import nearest_leaves
-from crucibench_suites.adversarial.tables.greedy import greedy
-from crucibench_suites.adversarial.tables.space import Facts, RowSpace
+from crucibench_suites.adversarial.tables.greedy import _neighbours, _Tried, greedy
+from crucibench_suites.adversarial.tables.space import INWARDS, Facts, RowSpace, _cast
 from crucibench_suites.adversarial.threat import ThreatModel
 
 NORMS: tuple[Norm, ...] = ("linf", "l2")
@@ -348,6 +348,7 @@ def test_a_run_attacks_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (exact["level"] <= search["level"]).all()
     assert exact["changed"].max() <= 2 and search["changed"].max() <= 2
     assert (exact["queries"] <= 1).all() and search["queries"].max() <= 80
+    assert (search["forwards"] == search["queries"] + (search["prediction"] >= 0)).all()
     parts = records(run, "net", "table-gradient-linf")
     assert parts["backwards"].sum() > 0
     again = run_of(folder, "small-batches", RUN_RULES, batch=4, only="tree")
@@ -398,3 +399,65 @@ def test_radii_of_tables_may_be_larger_than_the_box_of_pixels() -> None:
     assert "unit" not in ThreatModel(norm="linf", eps=(0.5,)).as_parameters()
     with pytest.raises(ValueError, match="pixels lie in"):
         ThreatModel(norm="linf", eps=(2.0,))
+
+
+def small_space(norm: Norm, spread: float = 1.0) -> RowSpace:
+    """One row of two numbers of unlike spread, and a category."""
+    frame = pd.DataFrame({"a": [1.0], "b": [6.0], "c": ["x"]})
+    rules = Constraints(categories={"c": ("x", "y")}, bounds={"a": (0.5, 9.0)})
+    return RowSpace(
+        frame, rules, {"a": Facts(0, 9, spread, False), "b": Facts(0, 9, 2.0, False)}, norm
+    )
+
+
+def test_what_differs_in_one_column_is_exact() -> None:
+    space, rows = small_space("linf"), np.array([0])
+    numbers = np.full((1, 2, 3), 0.25, dtype=np.float32)
+    asked: list[np.ndarray] = []
+
+    def answer(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
+        asked.append(points)
+        return points[:, 0] - 3.0 + points[:, 1] / 8
+
+    x = space.clean.copy()
+    found = _neighbours(space, rows, x, np.array([1.0]), numbers)[0]
+    low, high = np.array([0.5, 3 - INWARDS]), np.array([1 + INWARDS, 3 + INWARDS])
+    expected = [
+        [value if at == column else x[0, at] for at in range(3)]
+        for column in range(2)
+        for value in (
+            low[column], high[column], low[column] + (x[0, column] - low[column]) / 4,
+            x[0, column] + (high[column] - x[0, column]) / 4, x[0, column],
+        )
+    ]  # fmt: skip
+    expected += [[1.0, 3.0, code] for code in range(3)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    questions = BudgetedQuestions(space, answer, np.array([1.0]), 100)
+    tried = _Tried.of(questions, space, rows, x=x, radius=np.array([1.0]), numbers=numbers)
+    # Neither the row itself, nor its own category, is asked about.
+    assert len(asked[0]) == 9 == questions.queries[0]
+    chosen, top = tried.best(np.array([-1.625]))
+    np.testing.assert_allclose(chosen[0], [1 + INWARDS, 3 + INWARDS, 0])  # both at once
+    np.testing.assert_allclose(top, 1 + INWARDS - 3 + (3 + INWARDS) / 8)
+
+
+def test_what_helps_in_each_column_goes_the_steepest_way_in_l2() -> None:
+    space, rows = small_space("l2", 3.0), np.array([0])
+    x, radius = space.clean.copy(), np.array([0.4])
+    points = np.array([[[0.4, 3.0, 0.0], [0.25, 2.9, 0.0]]])
+    tried = _Tried(None, space, rows, x, radius, points, np.zeros((1, 2)))  # type: ignore[arg-type]
+    both = tried._together(np.array([[0.6, 0.4]]))
+    # A coordinate of "a" is 4, and its spread 3: of "b" both are 2.
+    slope = np.array([0.6 / (0.15 / 0.75), -0.4 / 0.1])
+    step = 0.4 * INWARDS * slope / np.hypot(*slope) * [0.75, 1]
+    np.testing.assert_allclose(both[0], [0.25 + step[0], 3 + step[1], 0.0], rtol=1e-9)
+
+
+def test_whole_numbers_end_where_floats_do() -> None:
+    ends = np.array([-(2.0**53), 2.0**53, 2.0**53 + 2, -(2.0**53) - 2, 0.6])
+    np.testing.assert_array_equal(
+        _cast(ends, np.dtype(np.int64)), [-(2.0**53), 2.0**53, np.nan, np.nan, 1.0]
+    )
+    np.testing.assert_array_equal(
+        _cast(np.array([127.0, 128.0]), np.dtype(np.int8)), [127.0, np.nan]
+    )

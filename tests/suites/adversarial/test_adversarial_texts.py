@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from crucibench.contracts.verdict import Severity
 from crucibench.metrics.scoring import score
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.text import self_tests
-from crucibench_suites.adversarial.text.by_labels import ByLabels
-from crucibench_suites.adversarial.text.edits import KINDS, TRIES, character_edits
+from crucibench_suites.adversarial.text.by_labels import ByLabels, _wrong
+from crucibench_suites.adversarial.text.edits import KINDS, TRIES, _deletion, character_edits
 from crucibench_suites.adversarial.text.greedy import Greedy
 from crucibench_suites.adversarial.text.scenario import (
     CharacterEdits,
@@ -30,7 +31,7 @@ from crucibench_suites.adversarial.text.scenario import (
     ListedWords,
 )
 from crucibench_suites.adversarial.text.searching import TextSearch, run_together, words_allowed
-from crucibench_suites.adversarial.text.texts import CANDIDATES, drawn, edited, listed
+from crucibench_suites.adversarial.text.texts import CANDIDATES, drawn, edited, listed, spoilt
 from crucibench_suites.adversarial.text.words import ENGLISH, parts_of, split_sample
 from crucibench_suites.adversarial.threat import ThreatModel
 
@@ -419,3 +420,41 @@ def test_texts_without_a_word_to_change_are_told() -> None:
     attack = edits((0.1,))
     evidence = drive(attack, Bag({}, 1.0), ["two words"] * 4)
     assert codes(evidence, attack) == {"nothing-to-change"}
+
+
+@pytest.mark.parametrize(
+    ("new", "told"), [("ab", False), ("a", True), ("abcdefgh", False), ("abcdefghi", True)]
+)
+def test_spoilt_is_less_than_half_or_over_twice(new: str, told: bool) -> None:
+    sample = SimpleNamespace(sample="a-b.cd")
+    search: Any = SimpleNamespace(replaced={}, sample_words=sample, example=new)
+    assert spoilt(search) is told
+    search.replaced = None
+    assert not spoilt(search)
+
+
+@pytest.mark.parametrize(
+    ("word", "place", "made"), [("abc", 1, "ac"), ("a-bc", 1, ""), ("ab", 0, "")]
+)
+def test_letters_of_longer_words_alone_are_left_out(word: str, place: int, made: str) -> None:
+    assert _deletion(word, place, 0) == made
+
+
+@pytest.mark.parametrize(("lead", "wrong"), [(-1.0, False), (0.0, False), (1.0, True)])
+def test_a_tie_is_not_wrong(lead: float, wrong: bool) -> None:
+    noted: list[dict[int, str]] = []
+
+    def ask(texts: list[Any]) -> Any:
+        yield texts
+        return [lead]
+
+    search: Any = SimpleNamespace(
+        sample_words=SimpleNamespace(changed=str), ask=ask, watch=lambda *_: None, replaced=None,
+        note=noted.append,
+    )  # fmt: skip
+    asked = _wrong(search, {0: "a", 1: "b"}, [1])
+    assert next(asked) == ["{1: 'b'}"]
+    with pytest.raises(StopIteration) as ended:
+        next(asked)
+    assert ended.value.value is wrong
+    assert noted == ([{1: "b"}] if wrong else [])

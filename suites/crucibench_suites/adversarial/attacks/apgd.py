@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from crucibench_suites.adversarial.attacks.model import (
     Region,
     by_sample,
     chosen,
+    descending,
     pairs,
     runners_up,
     unit,
@@ -72,8 +72,7 @@ def apgd(
         begin = _starts(oracle, points, rows, [f"{name}/{at}" for at in range(restarts)], numbers)
         if start is not None:
             begin[numbers == 0] = start[rows[numbers == 0]]
-        aimless = partial(_untargeted, loss)
-        _climb(oracle, points.take(rows), aimless, begin, steps=steps, eot=eot, into=(rows, found))
+        _climb(oracle, points.take(rows), loss, begin, steps=steps, eot=eot, into=(rows, found))
     return found
 
 
@@ -172,12 +171,6 @@ def checkpoints(steps: int) -> Iterator[int]:
         at += gap
 
 
-def _untargeted(
-    loss: Loss, logits: torch.Tensor, y: torch.Tensor, target: torch.Tensor | None
-) -> torch.Tensor:
-    return loss(logits, y, None)
-
-
 class _Ascent:
     """One run from one start; its tensors hold the points that are left, and no others."""
 
@@ -239,9 +232,10 @@ class _Ascent:
         direction = (
             self._gradient.sign() if self._norm == "linf" else unit(self._gradient, self._norm)
         )
-        z = self._region.inside(x + size * direction)
+        z = self._region.inside(torch.addcmul(x, direction, size))
         if share < 1:
-            z = self._region.inside(x + (z - x) * share + (x - old) * (1 - share))
+            ahead = torch.lerp(x, z, share)
+            z = self._region.inside(ahead.add_(x, alpha=1 - share).sub_(old, alpha=1 - share))
         self._x, self._old = z, x
 
     def _ask(self, *, last: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -328,7 +322,7 @@ class _SparseAscent(_Ascent):
         flat = self._gradient.flatten(1)
         count = self._count.ceil().long().clamp(1, flat.shape[1])
         steep = flat.abs()
-        least = steep.topk(int(count.max())).values.gather(1, count[:, None] - 1)
+        least = steep.gather(1, descending(steep).gather(1, count[:, None] - 1))
         step = unit(torch.where(steep >= least, flat.sign(), 0.0).view_as(self._x), "l1")
         self._x = self._region.inside(self._x + by_sample(self._size) * step)
 

@@ -10,6 +10,8 @@ within ``points.eps``: that is as near as anyone asks for.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch.nn.functional import hardshrink
 
@@ -67,13 +69,13 @@ def _run(
     x = origin
     forwards = backwards = 0
     for _ in range(steps):
-        w, gap, to_origin = _linearise(oracle, x, origin, y, aim)
+        # Normals (m, d) of target - true logit, and what is to be gained from both ends.
+        _, lead, gradient = oracle.gradient(x, partial(margin, y=y, target=aim))
         backwards += 1
-        flat, flat_origin = x.flatten(1), origin.flatten(1)
-        both = onto_hyperplane(
-            torch.cat((flat, flat_origin)), torch.cat((w, w)), torch.cat((gap, to_origin)), norm
-        )
-        here, there = both[: len(x)].view_as(x), both[len(x) :].view_as(x)
+        w = gradient.flatten(1)
+        gaps = torch.stack((-lead, (w * (x - origin).flatten(1)).sum(1) - lead))
+        ends = torch.stack((x, origin)).flatten(2)
+        here, there = onto_hyperplane(ends, w, gaps, norm).view(2, *x.shape)
         size, other = length(here, norm).clamp(min=1e-8), length(there, norm).clamp(min=1e-8)
         alpha = by_sample((size / (size + other)).clamp(max=ALPHA_MAX))
         ahead, back = torch.add(x, here, alpha=ETA), torch.add(origin, there, alpha=ETA)
@@ -99,15 +101,6 @@ def _run(
     found.cost(rows, forwards=forwards, backwards=backwards)
 
 
-def _linearise(
-    oracle: ModuleOracle, x: torch.Tensor, origin: torch.Tensor, y: torch.Tensor, aim: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns normals (m, d) of target - true logit, and how much is to be gained from each end."""
-    _, lead, gradient = oracle.gradient(x, lambda logits: margin(logits, y, aim))
-    w = gradient.flatten(1)
-    return w, -lead, -lead + (w * (x - origin).flatten(1)).sum(1)
-
-
 _TINY = 1e-8
 """Relative to the steepest pixel: what is flatter does not move."""
 
@@ -122,15 +115,15 @@ def onto_hyperplane(
     Where no point of the box lies on the hyperplane, the step goes as far as the box allows.
 
     Args:
-        x: points in the box, shape (m, d).
+        x: points in the box, shape (..., m, d).
         w: normals, shape (m, d).
-        gap: b - w.x, shape (m,).
+        gap: b - w.x, shape (..., m).
         norm: which norm is least.
     """
     # In units of the steepest pixel, so that the scale of logits makes no pixel flat.
     size = w.abs().amax(1, keepdim=True).clamp_(min=1e-30)
     w, need = hardshrink(w / size, _TINY), (gap / size[:, 0]).abs()
-    direction, steep = w.sign() * gap.sign()[:, None], w.abs()
+    direction, steep = w.sign() * gap.sign()[..., None], w.abs()
     room = torch.addcmul((direction + 1) / 2, direction, x, value=-1)  # 1 - x up, x down
     gain = steep * room
     if norm == "l1":
@@ -140,14 +133,14 @@ def onto_hyperplane(
     # What is gained by a time t, when a pixel has gone t (in L2 t times as far as it is steep) or
     # as far as the box lets it, is concave in t: Newton's steps from 0 come to the root from below,
     # each past at least one more of the times at which a pixel meets the box. No sort is needed.
-    left, t = need - gain.sum(1), torch.zeros_like(need)
-    for _ in range(x.shape[1] + 1):
-        moving = (times - t[:, None]).sign_().clamp_(min=0)
-        slope = (rate * moving).sum(1)
-        further = (left + (gain * moving).sum(1)) / slope.clamp(min=1e-30)
+    left, t = need - gain.sum(-1), torch.zeros_like(need)
+    for _ in range(x.shape[-1] + 1):
+        moving = (times - t[..., None]).sign_().clamp_(min=0)
+        slope = (rate * moving).sum(-1)
+        further = (left + moving.mul_(gain).sum(-1)) / slope.clamp(min=1e-30)
         further = torch.where(slope > 0, further, _NEVER)
         if not bool((further > t * (1 + _ROUNDING)).any()):
             break
         t = torch.maximum(t, further)
-    went = t[:, None] if norm == "linf" else t[:, None] * steep
-    return direction * torch.minimum(went, room)
+    went = t[..., None] if norm == "linf" else t[..., None] * steep
+    return direction.mul_(torch.minimum(went, room))

@@ -44,9 +44,7 @@ def margin(
     own = logits.gather(1, y[:, None])[:, 0]
     if target is not None:
         return logits.gather(1, target[:, None])[:, 0] - own
-    # The others' best, without a sort or a copy: the first of the two best that is not y.
-    best, where = logits.topk(2, dim=1)
-    return torch.where(where[:, 0] == y, best[:, 1], best[:, 0]) - own
+    return logits.scatter(1, y[:, None], -torch.inf).max(1).values - own
 
 
 def dlr(logits: torch.Tensor, y: torch.Tensor, target: torch.Tensor | None = None) -> torch.Tensor:

@@ -36,8 +36,10 @@ from crucibench_suites.adversarial.attacks.model import (
 from crucibench_suites.adversarial.threat import ORDERS
 
 P_INIT = 0.8
-_SCHEDULE = ((10, 1), (50, 2), (200, 4), (500, 8), (1000, 16), (2000, 32), (4000, 64))
-_SCHEDULE_LATE = ((6000, 128), (8000, 256))
+_SCHEDULE = (
+    *((10, 1), (50, 2), (200, 4), (500, 8), (1000, 16), (2000, 32), (4000, 64), (6000, 128)),
+    *((8000, 256), (sys.maxsize - 1, 512)),
+)
 _BLOCK = 64
 """Steps whose draws are made at once."""
 
@@ -66,20 +68,12 @@ def square(
     return found
 
 
-def share_of_pixels(step: int) -> float:
-    """Returns the share of the image that a window covers in a step, from 0."""
-    for until, divisor in (*_SCHEDULE, *_SCHEDULE_LATE):
-        if step <= until:
-            return P_INIT / divisor
-    return P_INIT / 512
-
-
-def _same_share_until(step: int) -> int:
-    """Returns the first step from which windows are of another size."""
-    for until, _ in (*_SCHEDULE, *_SCHEDULE_LATE):
-        if step <= until:
-            return until + 1
-    return sys.maxsize
+def _share_of_pixels(step: int) -> tuple[float, int]:
+    """Returns the share of the image that a window covers in a step, and until which step, both
+    from 0.
+    """
+    until, divisor = next(one for one in _SCHEDULE if step <= one[0])
+    return P_INIT / divisor, until + 1
 
 
 class _Block(NamedTuple):
@@ -121,7 +115,7 @@ class _Search:
         while step < queries and len(self._rows):
             if step % _BLOCK == 0:
                 block = self._draw(step // _BLOCK)
-            until = min(queries, step - step % _BLOCK + _BLOCK, _same_share_until(step))
+            until = min(queries, step - step % _BLOCK + _BLOCK, _share_of_pixels(step)[1])
             if self._seen is not None and self._side(step) != self._side(step - 1):
                 self._seen[:] = False
             window = slice(step % _BLOCK, (until - 1) % _BLOCK + 1)
@@ -137,6 +131,7 @@ class _Search:
         side = self._side(step)
         steps = torch.arange(block.turned.shape[1], device=self._rows.device)
         keys = self._keys(side, block)
+        flat = [part.flatten(0, 1) for part in block]
         first = torch.zeros_like(self._rows)  # the next step of each sample
         while True:
             fresh = (steps >= first[:, None]) & (self._lead <= 0)[:, None]
@@ -147,9 +142,12 @@ class _Search:
             row, at = (fresh & (fresh.cumsum(1) <= max(most, 1))).nonzero(as_tuple=True)
             if not len(row):
                 return
-            z = self._propose(side, block, row, at)
+            asked = row * len(steps) + at
+            picked = _Block(*(part.index_select(0, asked) for part in flat))
+            best = self._best.index_select(0, row)
+            z = (self._linf if self._norm == "linf" else self._moved)(side, picked, row, best)
             if self._norm == "linf":
-                moved = length(z - self._best[row], "linf") > 0
+                moved = length(z - best, "linf") > 0
                 lead = self._lead[row]
                 if bool(moved.any()):
                     lead[moved] = margin(self._oracle.logits(z[moved]), self._y[row[moved]])
@@ -211,7 +209,7 @@ class _Search:
         return self._stripes() if self._norm == "linf" else self._tiles()
 
     def _side(self, step: int) -> int:
-        side = round(math.sqrt(share_of_pixels(step) * self._height * self._width))
+        side = round(math.sqrt(_share_of_pixels(step)[0] * self._height * self._width))
         if self._norm != "linf":
             side = max(side, 3)
             side += 1 - side % 2
@@ -226,13 +224,6 @@ class _Search:
             signs = 2 * signs + (block.signs[:, :, channel] > 0)
         return places * (1 << self._channels) + signs
 
-    def _propose(
-        self, side: int, block: _Block, row: torch.Tensor, at: torch.Tensor
-    ) -> torch.Tensor:
-        """Returns what the samples at `row` try in the steps `at`."""
-        picked = _Block(*(part[row, at] for part in block))
-        return (self._linf if self._norm == "linf" else self._moved)(side, picked, row)
-
     # Linf ------------------------------------------------------------------------------------
 
     def _stripes(self) -> torch.Tensor:
@@ -241,12 +232,15 @@ class _Search:
         up = torch.from_numpy(drawn).to(self._x.device) < 0.5
         return torch.where(up, self._region.high, self._region.low)
 
-    def _linf(self, side: int, block: _Block, row: torch.Tensor) -> torch.Tensor:
+    def _linf(
+        self, side: int, block: _Block, row: torch.Tensor, best: torch.Tensor
+    ) -> torch.Tensor:
+        """Returns what the samples at `row` try next to their `best`."""
         window = self._window(side, block.places)
         up = block.signs[:, :, None, None] > 0
         # A window of +-2 eps, clipped to the ball, is the edge of the ball.
-        edge = chosen(up, self._region.high[row], self._region.low[row])
-        return chosen(window[:, None], edge, self._best[row])
+        low, high = (one.index_select(0, row) for one in (self._region.low, self._region.high))
+        return chosen(window[:, None], chosen(up, high, low), best)
 
     def _corner(self, side: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the first row and column of each sample's window, (m,)."""
@@ -283,25 +277,28 @@ class _Search:
         delta[:, :, : rows * side, : columns * side] = laid
         return self._edge(self._x, delta, self._eps)
 
-    def _moved(self, side: int, block: _Block, row: torch.Tensor) -> torch.Tensor:
-        x, eps = self._x[row], self._eps[row].flatten(2)
-        flat = (self._best[row] - x).flatten(2)
+    def _moved(
+        self, side: int, block: _Block, row: torch.Tensor, best: torch.Tensor
+    ) -> torch.Tensor:
+        x, eps = (one.index_select(0, row) for one in (self._x, self._eps.flatten(2)))
+        flat = (best - x).flatten(2)
         target, source, apart = self._windows(side, block.places)
         old = flat.gather(2, target)
         # What both windows hold is moved into the first, with what the ball has left.
-        freed = self._sum(old) + self._sum(flat.gather(2, source) * apart[:, None])
+        held = self._sum(old)
+        freed = held + self._sum(flat.gather(2, source) * apart[:, None])
         spare = (eps**self._power - self._sum(flat).sum(1, keepdim=True)).clamp_(min=0)
         upright = _bump(side, self._power).to(x.device)
         turned = torch.where(block.turned[:, None, None], upright, upright.T).flatten(1)
         fresh = turned[:, None] * block.signs[:, :, None]
-        fresh += old / (self._length(old) + 1e-12)
+        fresh += old / (held ** (1 / self._power) + 1e-12)
         if self._norm == "l2":
             budget = (spare / self._channels + freed).sqrt()
         else:  # the nearest point of the ball takes the rest
             budget = spare + freed * self._channels
-        fresh *= budget / (self._length(fresh) + 1e-12)
+        fresh *= budget / (self._sum(fresh) ** (1 / self._power) + 1e-12)
         changed = flat.scatter_(2, source, 0.0).scatter_(2, target, fresh).view_as(x)
-        return self._edge(x, changed, self._eps[row])
+        return self._edge(x, changed, eps[..., None])
 
     def _edge(self, x: torch.Tensor, moves: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
         if self._norm == "l1":
@@ -312,9 +309,6 @@ class _Search:
         """Returns the sum of sizes, in L2 of their squares, along the last axis, which stays."""
         sizes = values.abs() if self._norm == "l1" else values.square()
         return sizes.sum(2, keepdim=True)
-
-    def _length(self, values: torch.Tensor) -> torch.Tensor:
-        return _sized(values, self._power, (2,))
 
     def _windows(
         self, side: int, places: torch.Tensor
@@ -338,12 +332,6 @@ class _Search:
         return first, second, ~inside.flatten(1)
 
 
-def _sized(values: torch.Tensor, power: int, along: tuple[int, ...]) -> torch.Tensor:
-    """Returns the norm of some axes, which stay."""
-    size: torch.Tensor = torch.linalg.vector_norm(values, ord=power, dim=along, keepdim=True)
-    return size
-
-
 @cache
 def _bump(side: int, power: int) -> torch.Tensor:
     """Returns the paper's eta: two pyramids side by side, one up and one down, of norm 1."""
@@ -352,7 +340,7 @@ def _bump(side: int, power: int) -> torch.Tensor:
     if half:
         made[:half] = _pyramid(half, side, power)
     made[half:] = -_pyramid(side - half, side, power)
-    return made / _sized(made, power, (0, 1))
+    return made.div_(torch.linalg.vector_norm(made, ord=power))
 
 
 def _pyramid(height: int, width: int, power: int) -> torch.Tensor:
@@ -362,4 +350,4 @@ def _pyramid(height: int, width: int, power: int) -> torch.Tensor:
         rows = slice(max(middle - ring, 0), min(middle + ring + 1, height))
         columns = slice(max(across - ring, 0), min(across + ring + 1, width))
         made[rows, columns] += 1.0 / (ring + 1) ** (4 // power)
-    return made / _sized(made, power, (0, 1))
+    return made.div_(torch.linalg.vector_norm(made, ord=power))

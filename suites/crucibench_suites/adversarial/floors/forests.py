@@ -182,9 +182,10 @@ class _Programme:
         """Returns what the margin over a class is at least, and a point where it is small."""
         gives = np.concatenate([tree.gives[:, other] for tree in self._trees])
         cost = np.append(np.zeros(len(self._edges)), gives)
+        # With HiGHS's presolve (of SciPy 1.17) its optimum has been seen to be none.
         found = milp(
             cost, integrality=self._whole.astype(int), bounds=Bounds(0, 1),
-            constraints=self._constraint, options={"node_limit": _NODES},
+            constraints=self._constraint, options={"node_limit": _NODES, "presolve": False},
         )  # fmt: skip
         if found.status == _INFEASIBLE:
             return np.inf, None  # no point of the box is in the ball

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,12 @@ _TIGHT = 600
 _ROWS = 1 << 24
 """Coefficients that are held at once."""
 
+_UNPADDED = 4
+"""Arguments of max_pool2d, beyond which windows have gaps or reach over the edge."""
+
 _RELUS = ("relu", "relu_")
 _CASTS = ("to", "_to_copy")
+_HALVES = (torch.float16, torch.bfloat16)
 _PLAIN = (
     *("clone", "contiguous", "alias", "view", "reshape", "flatten", "permute", "transpose"),
     *("squeeze", "unsqueeze", "avg_pool2d", "adaptive_avg_pool2d", "mean", "dropout"),
@@ -128,12 +133,20 @@ class Network:
         if name in _RELUS or (name == "add" and len(moving) == 2 and not node.kwargs):
             self.steps.append(_Step(inputs, shape))
             return
+        # Kernel, stride, padding, dilation, whether sizes are rounded up.
+        if name == "max_pool2d" and not any(map(any, args[3:4])) and len(args) <= _UNPADDED:
+            self._pool(inputs[0], shape, args[1], args[2] if args[2:] else args[1])
+            places[node] = len(self.steps) - 1
+            return
         told = [*node.args, *node.kwargs.values()]
         if (
             name not in (*_CASTS, *_PLAIN, *_WEIGHTED)
             or len(moving) != 1
             or (moving[0] and name not in {"mul", "add"})
-            or (name in _CASTS and {torch.float16, torch.bfloat16} & set(filter(_is_dtype, told)))
+            or (
+                name in _CASTS
+                and any(one in _HALVES for one in told if isinstance(one, torch.dtype))
+            )
             or (name == "dropout" and args[2])
             or (name == "batch_norm" and args[5])
         ):
@@ -158,9 +171,28 @@ class Network:
 
         self.steps.append(_Step(inputs, shape, affine, sizes))
 
+    def _pool(
+        self, at: int, shape: tuple[int, ...], kernel: Sequence[int], stride: Sequence[int]
+    ) -> None:
+        """Adds the steps of a maximum over windows: the larger of a and b is a + relu(b - a)."""
+        for number, corner in enumerate(product(*map(range, kernel))):
+            spans = [
+                slice(first, first + (count - 1) * step + 1, step)
+                for first, count, step in zip(corner, shape[1:], stride, strict=True)
+            ]
 
-def _is_dtype(value: Any) -> bool:
-    return isinstance(value, torch.dtype)
+            def picked(x: torch.Tensor, spans: Sequence[slice] = tuple(spans)) -> torch.Tensor:
+                return x[..., spans[0], spans[1]]
+
+            most, here = len(self.steps) - 1, len(self.steps)
+            self.steps.append(_Step((at,), shape, picked, picked))
+            if number:
+                self.steps += [
+                    _Step((most,), shape, torch.neg, torch.abs),
+                    _Step((here, here + 1), shape),
+                    _Step((here + 2,), shape),
+                    _Step((most, here + 3), shape),
+                ]
 
 
 def _size(value: Any) -> Any:

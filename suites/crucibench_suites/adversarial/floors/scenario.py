@@ -107,15 +107,19 @@ class Floor(Mapped):
         held = {row.point: row for row in rows if row.metric == CERTIFIED.id}
         if not held or any(row.value is None for row in held.values()):
             return {}
-        attacked = _attacked(evidence, self)
+        attacked, level = _attacked(evidence, self), _levels(evidence)[0]
         curve, bounds = [], []
         for at, eps in enumerate(self.threat.eps):
             row = held[point_of(eps)]
             curve.append(
                 {"eps": eps, "robust_accuracy": row.value, "lower": row.lower, "upper": row.upper}
             )
-            most = None if attacked is None else float((attacked > at).mean())
-            bounds.append({"point": point_of(eps), "certified": row.value, "attacked": most})
+            one = {"point": point_of(eps), "certified": row.value, "attacked": None}
+            if attacked is not None:
+                open_ = int(((attacked > at) & (level <= at)).sum())
+                one["attacked"] = float((attacked > at).mean())
+                one["not settled"] = f"{open_:,} of {len(level):,}"
+            bounds.append(one)
         return {"curve": pd.DataFrame(curve), "bounds": pd.DataFrame(bounds)}
 
 
