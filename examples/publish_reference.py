@@ -85,15 +85,15 @@ def publish(runs: Sequence[Path], folder: Path, *, cards: Sequence[str] = ()) ->
             again: nothing is written then.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        bundles, site, told = (Path(scratch, name) for name in ("bundles", "site", "cards"))
+        bundles, site, model_cards = (Path(scratch, name) for name in ("bundles", "site", "cards"))
         bundle(runs, bundles)
         crucibench(
-            "publish", "--quiet", *map(str, runs), "--site", str(site), "--card", str(told),
+            "publish", "--quiet", *map(str, runs), "--site", str(site), "--card", str(model_cards),
             *(word for name in cards for word in ("--model", name)),
         )  # fmt: skip
         compress(site / "runs")
         folder.mkdir(parents=True, exist_ok=True)
-        for made in (bundles, site, told):
+        for made in (bundles, site, model_cards):
             shutil.rmtree(folder / made.name, ignore_errors=True)
             shutil.move(made, folder)
 
@@ -117,12 +117,12 @@ def bundle(runs: Sequence[Path], folder: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             (folder / f"{name}-risks.md").write_bytes(archive.read("bundle/risks.md"))
         content = path.read_bytes()
-        told, digest = f"{len(content) / 1e6:.1f} MB", hashlib.sha256(content).hexdigest()
+        kept, digest = f"{len(content) / 1e6:.1f} MB", hashlib.sha256(content).hexdigest()
         if len(content) > _KEPT:
             path.unlink()
         else:
-            told = f"[{told}]({path.name})"
-        lines.append(f"| `{run.name}` ({name}) | {told} | `{digest}` | [risks]({name}-risks.md) |")
+            kept = f"[{kept}]({path.name})"
+        lines.append(f"| `{run.name}` ({name}) | {kept} | `{digest}` | [risks]({name}-risks.md) |")
     (folder / "README.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 

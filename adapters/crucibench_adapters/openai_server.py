@@ -204,9 +204,9 @@ class OpenAIAdapter(Asking):
             # Records are kept: what a server echoes of a header must not be among them.
             texts.append(self._client.headers.scrub(str(refusal or message.get("content") or "")))
             ends.append("refused" if refusal else _ENDS.get(end, end))
-            told = choice.get("logprobs") or {}
-            logs += told.get("token_logprobs") or (
-                one["logprob"] for one in told.get("content") or ()
+            logged = choice.get("logprobs") or {}
+            logs += logged.get("token_logprobs") or (
+                one["logprob"] for one in logged.get("content") or ()
             )
         return {"texts": tuple(texts), "finish": tuple(ends), "logprobs": tuple(logs) or None}
 
@@ -251,7 +251,7 @@ def _likelihood(question: Question, choice: Any) -> dict[str, Any]:
     if not own or found["text_offset"][own[0]] != start:
         raise OutputError(
             f"a token spans the end of the prompt and the continuation "
-            f"{question.continuation!r}: their probabilities can't be told apart; another "
+            f"{question.continuation!r}: their probabilities can't be separated; another "
             "delimiter may help"
         )
     logs = [found["token_logprobs"][at] for at in own]

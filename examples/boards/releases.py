@@ -62,7 +62,7 @@ def main() -> None:
     for name, (what, uri) in RELEASES.items():
         run = finished(folder, f"release-{name}", spec(uri))
         runs.append(str(run))
-        told = "in service"
+        shown = "in service"
         if serving is not None:
             report = TO / name
             done = crucibench(
@@ -75,7 +75,7 @@ def main() -> None:
                 # Not the verdict itself: it names samples by what they hold.
                 if path.name not in {"summary.md", "deltas.svg"}:
                     path.unlink()
-            told = f"[{verdict['outcome']}]({name}/summary.md)"
+            shown = f"[{verdict['outcome']}]({name}/summary.md)"
             stopped = done.returncode != 0
             notes.append(
                 {"model": "incomes", "run": run.name, "withdrawn": "the gate stopped it"}
@@ -85,7 +85,7 @@ def main() -> None:
             serving = serving if stopped else run
         else:
             serving = run
-        rows.append(f"| {name} | {what} | {told} |")
+        rows.append(f"| {name} | {what} | {shown} |")
     write_rows(TO / "checks.csv", _CHECKS, checks)
     (TO / "notes.yaml").write_text(yaml.safe_dump({"rows": notes}), encoding="utf-8")
     crucibench(

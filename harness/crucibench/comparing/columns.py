@@ -40,8 +40,8 @@ class LineUp:
         read = [self._number(run, cell, key) for run, cell in cells]
         first = read[0][0]
         forms: list[Form] = []
-        told = at_common_effort([number for _, number in read])
-        for (samples, _), form in zip(read, told, strict=True):
+        aligned = at_common_effort([number for _, number in read])
+        for (samples, _), form in zip(read, aligned, strict=True):
             try:
                 paired = pair(first.ids, samples.ids)
             except NotComparableError as error:

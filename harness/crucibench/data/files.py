@@ -210,14 +210,14 @@ def _version_over_http(address: str) -> str:
     """Returns what tells versions of a file apart; "" where the server says nothing that does."""
     client = _client(address, _ASKING)
     try:
-        said = client.head(address).headers
+        headers = client.head(address).headers
     except CrucibenchError as error:
         if isinstance(error, RemoteError) and error.status in {403, 405, 501}:
             return ""  # what may be read but not asked about, as some signed addresses
         raise _unreachable(address, error) from None
     finally:
         client.close()
-    return ", ".join(f"{key} {said[key]}" for key in _HTTP_VERSION if said.get(key))
+    return ", ".join(f"{key} {headers[key]}" for key in _HTTP_VERSION if headers.get(key))
 
 
 def _unreachable(address: str, error: Exception) -> InputError:

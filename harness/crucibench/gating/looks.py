@@ -329,9 +329,9 @@ _SAYS: dict[tuple[str, Outcome], str] = {
 def _message(outcome: Outcome, check: Mapping[str, Any], most: int) -> str:
     test, percent, seen = check["test"], check["percent"], ""
     bound = exact(check["bound"], percent=percent, points=test != "floor")
-    said = _SAYS.get((test, outcome), "neither {} nor its opposite is shown").format(bound)
+    finding = _SAYS.get((test, outcome), "neither {} nor its opposite is shown").format(bound)
     if check["gain"] is not None and check["lower"] is not None:
         half = (check["upper"] - check["lower"]) / 2
         seen = f"{change(check['gain'], half=half, percent=percent, sign=True)} "
         seen += f"{between(check['lower'], check['upper'], percent=percent)}, at any look: "
-    return f"{seen}{said} by {check['n']:,} of {most:,} samples"
+    return f"{seen}{finding} by {check['n']:,} of {most:,} samples"

@@ -109,9 +109,9 @@ def _askings(kind: str) -> AuditCase:
         wrong |= rng.random(wrong.shape) < (
             0.1 if kind == "drawn" else np.array([[0.0], [0], [0.3]])
         )
-    said = np.where(wrong, 1 - _TARGETS, _TARGETS).astype(np.int32)
+    predicted = np.where(wrong, 1 - _TARGETS, _TARGETS).astype(np.int32)
     ids = [f"{row:032x}" for row in range(_N)]
-    columns = {"id": ids * 3, "draw": np.repeat(np.arange(3), _N), "prediction": said.ravel()}
+    columns = {"id": ids * 3, "draw": np.repeat(np.arange(3), _N), "prediction": predicted.ravel()}
     own = example_cell(columns, _TARGETS)
     own = replace(own, model=replace(own.model, repeat=3)).by_asking()
     return AuditCase(example_evidence(own), Pass(name="test", repeat=3))

@@ -103,7 +103,7 @@ _ROBUSTBENCH = {
 
 
 def _robustbench(document: Mapping[str, Any], path: Path) -> Iterator[Reported]:
-    told = _conditions(
+    noted = _conditions(
         {"eps": document.get("eps"), "architecture": document.get("architecture"),
          "threat model": path.resolve().parent.name}
     )  # fmt: skip
@@ -111,7 +111,7 @@ def _robustbench(document: Mapping[str, Any], path: Path) -> Iterator[Reported]:
         if field in document:
             yield Reported(
                 "", "", path.stem, str(document["dataset"]), metric, _number(document[field]), "%",
-                conditions=told,
+                conditions=noted,
             )  # fmt: skip
 
 
@@ -125,14 +125,14 @@ def _lm_eval(document: Mapping[str, Any], path: Path) -> Iterator[Reported]:
             if _number(value) is None or metric.endswith("_stderr") or metric == "sample_len":
                 continue
             error = numbers.get(f"{metric}_stderr,{filtered}" if filtered else f"{metric}_stderr")
-            told = _conditions(
+            noted = _conditions(
                 {"shots": document.get("n-shot", {}).get(task),
                  "filter": "" if filtered == "none" else filtered,
                  "version": document.get("versions", {}).get(task)}
             )  # fmt: skip
             yield Reported(
                 "", "", model, task, metric, _number(value), error=_number(error),
-                n=counts.get("effective"), conditions=told,
+                n=counts.get("effective"), conditions=noted,
             )  # fmt: skip
 
 
@@ -144,13 +144,13 @@ def _inspect(document: Mapping[str, Any], path: Path) -> Iterator[Reported]:
         error = metrics.get("stderr", {}).get("value")
         for name, metric in metrics.items():
             if name != "stderr":
-                told = _conditions(
+                noted = _conditions(
                     {"scorer": score.get("scorer"), "reducer": score.get("reducer"),
                      "status": "" if status == "success" else status}
                 )  # fmt: skip
                 yield Reported(
                     "", "", str(asked["model"]), str(asked["task"]), name,
-                    _number(metric["value"]), conditions=told,
+                    _number(metric["value"]), conditions=noted,
                     # Inspect's standard error is of the mean, and of no other metric.
                     error=_number(error) if name in {"accuracy", "mean"} else None,
                     n=score.get("scored_samples") or results.get("completed_samples"),

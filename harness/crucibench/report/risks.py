@@ -198,7 +198,7 @@ def risk_table(rows: Iterable[Mapping[str, Any]], most: int = 4) -> str:
         shown = ", ".join(names[:most])
         if len(names) > most:
             shown += f" and {len(names) - most} more, in `risks.json`"
-        told = shown or f"**not measured**: {markdown_text(one['not_measured'])}"
+        answer = shown or f"**not measured**: {markdown_text(one['not_measured'])}"
         clause = markdown_text(f"{one['source']} {one['place']}")
-        lines.append(f"| {clause} | {markdown_text(one['asks'])} | {told} |")
+        lines.append(f"| {clause} | {markdown_text(one['asks'])} | {answer} |")
     return "\n".join(lines) + "\n"

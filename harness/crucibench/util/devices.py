@@ -59,8 +59,8 @@ def thread_count(asked: int | str) -> int:
     """Returns how many threads ``auto`` means: what OMP_NUM_THREADS says, else at most four."""
     if isinstance(asked, int):
         return asked
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdecimal() and int(told) else min(4, os.cpu_count() or 1)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() and int(threads) else min(4, os.cpu_count() or 1)
 
 
 def thread_variables(count: int) -> dict[str, str]:

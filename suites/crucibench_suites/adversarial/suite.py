@@ -328,8 +328,8 @@ def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> 
 def _check_surrogate(request: SuiteRequest, config: AdversarialConfig) -> None:
     """Raises InputError if no model of the run has the surrogate's name."""
     if config.surrogate is not None and config.surrogate not in request.models:
-        told = unknown("model", config.surrogate, request.models)
-        raise InputError(f"adversarial.surrogate: {told}")
+        message = unknown("model", config.surrogate, request.models)
+        raise InputError(f"adversarial.surrogate: {message}")
 
 
 def _methods(request: SuiteRequest, config: AdversarialConfig) -> tuple[BlackBoxAttack, ...]:

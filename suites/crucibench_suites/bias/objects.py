@@ -60,8 +60,8 @@ class ObjectGroups(Derived):
         for column in self.parameters["columns"]:
             if column not in samples.groups:
                 continue  # a pack without groups
-            told = [parse_json(text, column) for text in samples.groups[column]]
-            values = np.array([one for image in told for one in image], dtype=object)
+            parsed = [parse_json(text, column) for text in samples.groups[column]]
+            values = np.array([one for image in parsed for one in image], dtype=object)
             known = np.array([one is not None for one in values], dtype=np.bool_)
             known &= ~np.isnan(found.values)
             for value in sorted(set(values[known])):

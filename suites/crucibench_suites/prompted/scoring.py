@@ -463,10 +463,10 @@ def _transcripts(evidence: Evidence, before: Evidence | None = None) -> pd.DataF
     order = np.lexsort(keys)[:_TRANSCRIPTS].tolist()
     found: pd.DataFrame = table.loc[order, ["id", "prompt"]]
     prompts, likelihoods = asked.array("input:prompt"), asked.lists("loglikelihood")
-    said = [asked.lists(name) for name in ("input:texts", "input:error") if name in asked]
+    answered = [asked.lists(name) for name in ("input:texts", "input:error") if name in asked]
     answers = []
     for row in order:
-        shown = [str(text) for lists in said for text in lists.at(row) if text]
+        shown = [str(text) for lists in answered for text in lists.at(row) if text]
         shown = shown or [" ".join(f"{value:.2f}" for value in likelihoods.at(row))]
         answers.append("\n".join(shown)[:_SHOWN])
     found["sent"] = [prompts[row][-_SHOWN:] for row in order]

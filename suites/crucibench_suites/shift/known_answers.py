@@ -112,8 +112,8 @@ def _groups(wrong: int, small: int = 0) -> AuditCase:
     """Returns two groups, in one of which 4 are wrong and in the other so many, and a third."""
     rows = np.arange(_N)
     group = np.where(rows < small, "c", np.where(rows % 4 < 2, "a", "b"))
-    said = np.where((rows % 4 < 2) & (rows // 2 < wrong), 1 - _TARGETS, _TARGETS)
-    columns = {"prediction": said.astype(np.int32)}
+    predicted = np.where((rows % 4 < 2) & (rows // 2 < wrong), 1 - _TARGETS, _TARGETS)
+    columns = {"prediction": predicted.astype(np.int32)}
     cell = example_cell(columns, _TARGETS, groups={"site": group.tolist()})
     return AuditCase(example_evidence(cell, {"pass": cell}), Subpopulations.of("shift", "test", []))
 

@@ -64,11 +64,11 @@ def _case(rows: _Rows, scenario: Timing = _STREAM) -> AuditCase:
 
 def _answers(wrong: int = 0, off: float = 0.0, *, beyond: int = _N) -> AuditCase:
     """Returns answers of which so many are wrong, and so many whose scores are off."""
-    said = np.where(np.arange(_N) < wrong, 1 - _TARGETS, _TARGETS)
-    scores = np.where(said == _TARGETS, 0.9, 0.6) + off * (np.arange(_N) < beyond)
+    predicted = np.where(np.arange(_N) < wrong, 1 - _TARGETS, _TARGETS)
+    scores = np.where(predicted == _TARGETS, 0.9, 0.6) + off * (np.arange(_N) < beyond)
     return _case(
         [{"id": one, "point": "", "phase": ANSWER, "value": float(answer), "score": float(score)}
-         for one, answer, score in zip(_IDS, said, scores, strict=True)]
+         for one, answer, score in zip(_IDS, predicted, scores, strict=True)]
     )  # fmt: skip
 
 

@@ -276,13 +276,13 @@ def audit_differences(probed: Probed) -> Findings:
 
 def _late_directions(probed: Probed) -> Findings:
     expected, seen = probed["late_expected"], probed["late_seen"]
-    told = np.isfinite(seen).any(axis=1)
-    n = int(told.sum())
+    known = np.isfinite(seen).any(axis=1)
+    n = int(known.sum())
     if n < _FEWEST:
         return []
-    missed = np.nansum((seen[told] - expected[told]) ** 2, axis=1)
+    missed = np.nansum((seen[known] - expected[known]) ** 2, axis=1)
     with np.errstate(divide="ignore"):
-        shares = missed / np.nansum(seen[told] ** 2, axis=1)
+        shares = missed / np.nansum(seen[known] ** 2, axis=1)
     unexplained = float(np.median(shares))
     worse = int((shares > 1).sum())
     if unexplained <= _UNEXPLAINED and not beyond(worse, n, _MISSING):
@@ -426,7 +426,7 @@ def _stronger(probed: Probed, random: bool, threat: ThreatModel) -> Findings:
     return audit_stronger(probed)
 
 
-# What a random model does can't be told from what its gradients say.
+# What a random model does can't be separated from what its gradients say.
 def _differences(probed: Probed, random: bool, threat: ThreatModel) -> Findings:
     return [] if random else audit_differences(probed)
 

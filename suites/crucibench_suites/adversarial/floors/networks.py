@@ -138,14 +138,14 @@ class Network:
             self._pool(inputs[0], shape, args[1], args[2] if args[2:] else args[1])
             places[node] = len(self.steps) - 1
             return
-        told = [*node.args, *node.kwargs.values()]
+        arguments = [*node.args, *node.kwargs.values()]
         if (
             name not in (*_CASTS, *_PLAIN, *_WEIGHTED)
             or len(moving) != 1
             or (moving[0] and name not in {"mul", "add"})
             or (
                 name in _CASTS
-                and any(one in _HALVES for one in told if isinstance(one, torch.dtype))
+                and any(one in _HALVES for one in arguments if isinstance(one, torch.dtype))
             )
             or (name == "dropout" and args[2])
             or (name == "batch_norm" and args[5])

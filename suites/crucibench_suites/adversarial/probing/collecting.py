@@ -470,9 +470,9 @@ def _late(
         answer = counted.logits(beside, rows)
         level |= _level(answer)
         change = loss(answer) - slope.loss
-        told = (slope.gradient.double() * (beside.double() - there.double())).flatten(1).sum(1)
-        clear = torch.maximum(change.abs(), told.abs()) >= least
-        expected.append(torch.where(clear, told, torch.nan))
+        linear = (slope.gradient.double() * (beside.double() - there.double())).flatten(1).sum(1)
+        clear = torch.maximum(change.abs(), linear.abs()) >= least
+        expected.append(torch.where(clear, linear, torch.nan))
         seen.append(torch.where(clear, change, torch.nan))
     told_so: NDArray[np.int64] = level.cpu().numpy().astype(np.int64)
     return _numbers(torch.stack(expected, 1)), _numbers(torch.stack(seen, 1)), told_so

@@ -196,16 +196,16 @@ def _is_wrong(part: nn.Module, given: torch.Tensor, generator: torch.Generator) 
     with torch.enable_grad():
         out = part.forward(asked)
         weights = _normal(out, generator)
-        told = torch.zeros_like(asked)
+        backward = torch.zeros_like(asked)
         if out.requires_grad:
-            (told,) = torch.autograd.grad((out * weights).sum(), asked, materialize_grads=True)
+            (backward,) = torch.autograd.grad((out * weights).sum(), asked, materialize_grads=True)
     with torch.no_grad():
         if not torch.equal(part.forward(given), part.forward(given)):
             return False  # it draws: that is not for gradients to tell
         direction, step = _normal(given, generator), _FINE * _spread(given)
         change = part.forward(given + step * direction) - part.forward(given - step * direction)
         seen = (weights * change).flatten(1).sum(1)
-        expected = (told * 2 * step * direction).flatten(1).sum(1)
+        expected = (backward * 2 * step * direction).flatten(1).sum(1)
     size = float(seen.square().sum())
     return size > 0 and not float((seen - expected).square().sum()) <= _UNEXPLAINED * size
 
