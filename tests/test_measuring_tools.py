@@ -151,7 +151,7 @@ def test_mutants_are_run_against_the_tests_that_reach_them(
     ]  # fmt: skip
     assert (toy / "harness/toy/sums.py").read_text(encoding="utf-8") == MATH
     page = tool.page(results, tool.locate(chosen, toy))
-    assert "2 of 6 mutants are noticed" in page
+    assert "2 of 6 mutants (33.3%) are noticed" in page
     assert "| harness/toy/sums.py | 2 | 2 | 0 | 2 | 0 |" in page
     assert "sums.py::untested::constant[0]`, line 15" in page
     assert json.loads((work / "reach.json").read_text())["tests"][0][0].endswith("test_clipped")
