@@ -436,8 +436,8 @@ def page(results: Sequence[dict[str, Any]], located: Located) -> str:
     caught = total["killed"] + total["timeout"]
     lines = [
         "# Mutation tests", "",
-        f"{caught} of {total.total()} mutants ({caught / max(1, total.total()):.1%}) are noticed: a "
-        "test fails, or does not end.", "",
+        f"{caught} of {total.total()} mutants ({caught / max(1, total.total()):.1%}) are noticed: "
+        "a test fails, or does not end.", "",
         f"| module | {' | '.join(_OUTCOMES)} |", f"|{' --- |' * (1 + len(_OUTCOMES))}",
     ]  # fmt: skip
     for module, counts in [*sorted(by_module.items()), ("all", total)]:
