@@ -188,7 +188,8 @@ def test_a_signal_ends_after_the_shard_and_the_run_resumes(
     ("signals", "workers"),
     [
         ((signal.SIGINT, signal.SIGINT), 0), SECOND,
-        ((signal.SIGTERM, signal.SIGHUP), 0), ((signal.SIGTERM, signal.SIGHUP), 1),
+        pytest.param((signal.SIGTERM, signal.SIGHUP), 0, marks=pytest.mark.thorough),
+        ((signal.SIGTERM, signal.SIGHUP), 1),
     ],
 )  # fmt: skip
 def test_a_second_signal_ends_at_once(

@@ -145,7 +145,11 @@ def test_a_leaderboard_has_a_row_for_the_recipe(
 
 
 @pytest.mark.parametrize(
-    ("skills", "ship"), [([0.4, 0.5, 0.45], "net@recipe"), ([0.4, 1.3, 0.8], None)]
+    ("skills", "ship"),
+    [
+        pytest.param([0.4, 0.5, 0.45], "net@recipe", marks=pytest.mark.thorough),
+        ([0.4, 1.3, 0.8], None),
+    ],
 )
 def test_a_decision_is_between_recipes_and_not_their_trainings(
     tmp_path: Path, drawn: Any, logged_run: Any, skills: list[float], ship: str | None
