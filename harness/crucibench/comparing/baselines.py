@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from crucibench.comparing.cell import FormPair, measure_cell
 from crucibench.comparing.cell_pairs import ComparedSide
@@ -25,6 +23,7 @@ from crucibench.contracts.verdict import Status
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.metrics.scoring import rows_of
 from crucibench.util.draws import Draws
+from crucibench.util.names import Names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +69,7 @@ class Baselines:
         """Takes a run, and the places of the numbers that are wanted."""
         self._side = side
         self._places = places
-        self._answers: dict[tuple[str, str], tuple[NDArray[Any], Mapping[str, Answer]]] = {}
+        self._answers: dict[tuple[str, str], tuple[Names, Mapping[str, Answer]]] = {}
 
     def numbers(self, data: str, models: Collection[str]) -> list[BaselineNumber]:
         """Returns the predictors' numbers on a data set, from the first model's samples."""
@@ -117,7 +116,8 @@ class Baselines:
         clusters = None
         if samples.clusters is not None:
             clusters = pd.factorize(samples.clusters, sort=True)[0].astype("int64")
-        measured = measure_cell(pairs, samples.ids, clusters, ResamplingSettings(level=level))
+        rows = np.arange(len(samples))  # flips are counted here, not named
+        measured = measure_cell(pairs, rows, clusters, ResamplingSettings(level=level))
         for (metric, point, group), one in measured.items():
             scenario = cell.scenario
             address = Address(cell.model.name, scenario.suite, scenario.name, point, metric, group)
@@ -143,12 +143,12 @@ class Baselines:
         """Returns the answers of each predictor to a role, which are those beside every model."""
         samples, task = evidence.needs[alias].samples, evidence.task
         known = self._answers.get((data, alias))
-        if known is not None and np.array_equal(known[0], samples.ids):
+        if known is not None and known[0].column.equals(samples.names.column):
             return known[1]
         draws = Draws(evidence.options.seed, "baselines")
-        uniform = draws.uniform(samples.ids.tolist(), "answer", (1,))[:, 0]
+        uniform = draws.uniform(samples.names, "answer", (1,))[:, 0]
         found = task.definition.baselines(samples.targets, task, uniform)
-        self._answers[data, alias] = samples.ids, found
+        self._answers[data, alias] = samples.names, found
         return found
 
     def _wanted(self, cell: PlannedCell, evidence: Evidence) -> list[Number]:
@@ -181,7 +181,7 @@ def _of_bins(number: Number) -> bool:
 def _as_pass(evidence: Evidence, cell: CellEvidence, answer: Answer) -> CellEvidence:
     scores = answer.scores
     columns = {
-        "id": cell.samples.ids,
+        "id": cell.samples.names.column,
         "prediction": evidence.task.definition.prediction(answer),
         **({} if scores is None else {"scores": scores}),
     }

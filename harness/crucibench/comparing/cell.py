@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class MeasuredDifference:
 
 def measure_cell(
     pairs: Mapping[Key, FormPair],
-    ids: NDArray[np.object_],
+    ids: NDArray[Any],
     clusters: NDArray[np.int64] | None = None,
     settings: ResamplingSettings | None = None,
 ) -> dict[Key, MeasuredDifference]:
@@ -114,7 +114,7 @@ def measure_cell(
 class _Cell:
     def __init__(
         self,
-        ids: NDArray[np.object_],
+        ids: NDArray[Any],
         clusters: NDArray[np.int64] | None,
         settings: ResamplingSettings,
     ) -> None:

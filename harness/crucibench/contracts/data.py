@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.task import Task
+from crucibench.util.names import Names
 
 NO_GROUP = "(missing)"
 
@@ -109,28 +110,60 @@ class DataCard:
         )
 
 
-@dataclass(frozen=True)
+@final
 class Samples:
-    """What score, audit, compare and gate need of a role without the data.
+    """What score, audit, compare and gate need of a role without the data; not to be changed."""
 
-    Attributes:
-        ids: shape (n,), str.
-        targets: as the task's kind reads them, n rows: class indices (int64) or values (float64);
-            -1 or NaN throughout in a role without targets (`DataCard.unlabelled`); or `Lists`, all
-            of them empty there.
-        groups: one str column per group column, rows as `ids`.
-        clusters: shape (n,), str, or None.
-        keys: shape (n,), str: the user's own names for the samples, or None.
-    """
+    def __init__(
+        self,
+        ids: NDArray[np.object_] | Names,
+        targets: Any,
+        groups: pd.DataFrame,
+        clusters: NDArray[np.object_] | None = None,
+        keys: NDArray[np.object_] | Names | None = None,
+    ) -> None:
+        """Takes a sample table.
 
-    ids: NDArray[np.object_]
-    targets: Any
-    groups: pd.DataFrame
-    clusters: NDArray[np.object_] | None = None
-    keys: NDArray[np.object_] | None = None
+        Args:
+            ids: shape (n,), str.
+            targets: as the task's kind reads them, n rows: class indices (int64) or values
+                (float64); -1 or NaN throughout in a role without targets (`DataCard.unlabelled`);
+                or `Lists`, all of them empty there.
+            groups: one str column per group column, rows as `ids`.
+            clusters: shape (n,), str, or None.
+            keys: shape (n,), str: the user's own names for the samples, or None.
+        """
+        self.names = ids if isinstance(ids, Names) else Names(ids)
+        self.targets = targets
+        self.groups = groups
+        self.clusters = clusters
+        self.own_names = Names(keys) if isinstance(keys, np.ndarray) else keys
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.names)
+
+    @property
+    def ids(self) -> NDArray[np.object_]:
+        """The sample ids, shape (n,), str."""
+        return self.names.array
+
+    @property
+    def keys(self) -> NDArray[np.object_] | None:
+        """The user's own names for the samples, shape (n,), str, or None."""
+        return None if self.own_names is None else self.own_names.array
+
+    def replaced(
+        self, *, ids: NDArray[np.object_] | None = None, targets: Any = None,
+        groups: pd.DataFrame | None = None,
+    ) -> Samples:  # fmt: skip
+        """Returns the table with other columns in place of some."""
+        return Samples(
+            self.names if ids is None else ids,
+            self.targets if targets is None else targets,
+            self.groups if groups is None else groups,
+            self.clusters,
+            self.own_names,
+        )
 
     @property
     def labelled(self) -> bool:
@@ -146,9 +179,9 @@ class Samples:
     def take(self, rows: NDArray[np.int64]) -> Samples:
         """Returns the samples at `rows`."""
         clusters = None if self.clusters is None else self.clusters[rows]
-        keys = None if self.keys is None else self.keys[rows]
+        keys = None if self.own_names is None else self.own_names.take(rows)
         groups = self.groups.iloc[rows].reset_index(drop=True)
-        return Samples(self.ids[rows], self.targets[rows], groups, clusters, keys)
+        return Samples(self.names.take(rows), self.targets[rows], groups, clusters, keys)
 
     def within(self, ids: NDArray[np.object_]) -> Samples:
         """Returns the samples of `ids`, in their order.

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crucibench.contracts.lists import Lists, from_arrow, to_arrow
+from crucibench.util.names import Names
 
 Columns = Mapping[str, Any]
 """Columns of records by name: ``id``, ``point`` and the scenario's own; a 2-D array is a vector
@@ -140,21 +141,21 @@ class Records:
         """The points that occur, in order of appearance."""
         return tuple(self.table.column("point").unique().to_pylist())
 
-    def aligned(self, ids: NDArray[np.object_]) -> Records:
+    def aligned(self, ids: NDArray[np.object_] | Names) -> Records:
         """Returns the records in the order of `ids`, each of which must occur exactly once.
 
         Raises:
             ValueError: if an id is missing or occurs twice.
         """
-        column = self.table.column("id")
-        if column.equals(pa.chunked_array([pa.array(ids, column.type)])):
+        names = ids if isinstance(ids, Names) else Names(ids)
+        if self.table.column("id").cast(pa.string()).equals(names.column):
             return self
         index = pd.Index(self.ids)
         if not index.is_unique:
             raise ValueError(
                 "records: expected each id once; pick a point first, and one of several draws"
             )
-        positions = index.get_indexer(pd.Index(ids))
+        positions = index.get_indexer(pd.Index(names.array))
         missing = int((positions < 0).sum())
         if missing:
             raise ValueError(f"records: {missing} of {len(ids)} ids have no record")

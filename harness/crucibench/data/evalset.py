@@ -174,7 +174,7 @@ class ExtendedEvalSet(EvalSet):
 
     def _with_groups(self, samples: Samples) -> Samples:
         groups = samples.groups.reindex(columns=list(self.card.groups), fill_value=NO_GROUP)
-        return replace(samples, groups=groups)
+        return samples.replaced(groups=groups)
 
 
 BLOCKS = 64

@@ -90,27 +90,31 @@ def sorted_contents(
 
 def identify(
     digests: NDArray[np.bytes_], keys: Any = None, order: NDArray[np.intp] | None = None
-) -> list[str]:
-    """Returns an id for each digest; those of equal contents get an ordered suffix.
+) -> Any:
+    """Returns an id for each digest, an Arrow array; those of equal contents get an ordered suffix.
 
     Args:
         digests: of one role.
         keys: the user's own names, which order equal contents: an Arrow array of strings.
         order: of the digests, where it is known.
     """
-    text = digests.tobytes().hex()
-    ids = [text[start : start + 2 * SIZE] for start in range(0, len(text), 2 * SIZE)]
+    ends = np.arange(len(digests) + 1, dtype=np.int64) * (2 * SIZE)
+    text = pa.py_buffer(digests.tobytes().hex().encode())
+    ids = pa.LargeStringArray.from_buffers(len(digests), pa.py_buffer(ends), text)
     if order is None:
         order, _ = sorted_contents(digests)
     ordered = digests[order]
     repeats = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if not len(repeats):
+        return ids
+    names = ids.to_pylist()
     for first, last in _stretches(repeats):
         rows = order[first : last + 2].tolist()
         if keys is not None:
             rows.sort(key=lambda row: keys[row].as_py())
         for number, row in enumerate(rows[1:], start=1):
-            ids[row] += f"-{number}"
-    return ids
+            names[row] += f"-{number}"
+    return pa.array(names, pa.large_string())
 
 
 def _stretches(numbers: NDArray[np.intp]) -> Iterable[tuple[int, int]]:

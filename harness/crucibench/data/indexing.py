@@ -33,6 +33,7 @@ from crucibench.util import doors
 from crucibench.util.doors import storing
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import canonical_json, data_digest
+from crucibench.util.names import Names
 
 if TYPE_CHECKING:
     import datasets
@@ -279,7 +280,7 @@ def _table(
         _require_unique_keys(raw.id, role, keys)
     columns = {
         "row": place,
-        "id": pa.array(ids.identify(part.digests[chosen.rows], keys, order), pa.large_string()),
+        "id": ids.identify(part.digests[chosen.rows], keys, order),
         "target": to_arrow(targets[chosen.rows]),
     }
     for number, name in enumerate(raw.groups):
@@ -689,12 +690,13 @@ class RoleIndex:
             name: few_strings(table.column(f"group_{number}"))
             for number, name in enumerate(self.groups)
         }
+        held = table.column_names
         return Samples(
-            ids=_objects(table, "id"),
+            ids=Names(table.column("id")),
             targets=from_arrow(table.column("target")),
             groups=pd.DataFrame(groups, index=range(table.num_rows), dtype=object),
-            clusters=_objects(table, "cluster") if "cluster" in table.column_names else None,
-            keys=_objects(table, "key") if "key" in table.column_names else None,
+            clusters=Names(table.column("cluster")).array if "cluster" in held else None,
+            keys=Names(table.column("key")) if "key" in held else None,
         )
 
 
@@ -741,7 +743,3 @@ def as_rows(rows: Rows) -> NDArray[np.int64]:
 def follow(rows: NDArray[np.int64]) -> bool:
     """Whether rows, at least one, follow each other: then they are a view."""
     return int(rows[-1] - rows[0]) == len(rows) - 1 and bool((np.diff(rows) == 1).all())
-
-
-def _objects(table: Any, name: str) -> NDArray[np.object_]:
-    return np.asarray(table.column(name).to_numpy(), dtype=object)

@@ -26,6 +26,7 @@ from crucibench.store.pack import PackContents, write_pack
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.libraries import package_version
+from crucibench.util.names import Names
 
 
 def pack_run(run: Run, path: Path, *, with_groups: bool = False) -> Path:
@@ -135,7 +136,7 @@ class _WatchedRecords(Records):
         """Returns the records of one point, of all its draws or of one."""
         return _WatchedRecords(self._records.at(point, draw), self._cell, self._read)
 
-    def aligned(self, ids: NDArray[Any]) -> Records:
+    def aligned(self, ids: NDArray[Any] | Names) -> Records:
         """Returns the records in the order of `ids`."""
         self._read.setdefault(self._cell, set()).add("id")
         return _WatchedRecords(self._records.aligned(ids), self._cell, self._read)

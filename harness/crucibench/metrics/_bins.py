@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Literal, NamedTuple, final
 
 import numpy as np
@@ -32,11 +33,11 @@ class BinSummer:
 
     def __init__(
         self, weighted: Callable[[FloatArray], BinSums], index: IntArray, bins: int,
-        gaps: FloatArray, correct: BoolArray,
+        confidence: FloatArray, correct: BoolArray,
     ) -> None:  # fmt: skip
         """Takes the sums under weights (b, n), n > 0, and each sample's bin at weights of one."""
         self._weighted = SharedParts(weighted)
-        self._index, self._gaps, self._correct = index, gaps, correct
+        self._index, self._confidence, self._correct = index, confidence, correct
         self.bins = bins
         self._last: tuple[IntArray, FloatArray] | None = None
 
@@ -58,7 +59,7 @@ class BinSummer:
             cells = codes * self.bins + self._index
             parts = [
                 np.bincount(cells, column, groups * self.bins).reshape(groups, self.bins)
-                for column in (None, self._gaps, self._correct)
+                for column in (None, self._confidence - self._correct, self._correct)
             ]
             self._last = codes, np.concatenate(parts, axis=1, dtype=np.float64)
         return self._last[1]
@@ -76,16 +77,17 @@ def bin_sums(
     Raises:
         ValueError: if `bins` < 1, or `binning` is unknown.
     """
-    gaps = confidence - correct
     if binning == "equal-width":
-        index = equal_width_index(confidence, bins=bins)
-        return BinSummer(_equal_width(confidence, correct, bins), index, bins, gaps, correct)
+        index = equal_width_index(confidence, bins=bins).astype(np.min_scalar_type(bins))
+        weighted = _equal_width(confidence, index, correct, bins)
+        return BinSummer(weighted, index, bins, confidence, correct)
     if binning != "equal-mass":
         raise ValueError(f"binning: expected equal-width or equal-mass, got {binning!r}")
     _require_bins(bins)
     groups = TieGroups(confidence)
-    index = _equal_mass_index(groups, len(correct), bins)
-    return BinSummer(_equal_mass(groups, gaps, correct, bins), index, bins, gaps, correct)
+    index = _equal_mass_index(groups, len(correct), bins).astype(np.min_scalar_type(bins))
+    weighted = _equal_mass(groups, confidence, correct, bins)
+    return BinSummer(weighted, index, bins, confidence, correct)
 
 
 def equal_width_index(confidence: FloatArray, *, bins: int) -> IntArray:
@@ -126,24 +128,27 @@ def sums_of(spread: csr_array, columns: FloatArray) -> FloatArray:
 
 
 def _equal_width(
-    confidence: FloatArray, correct: BoolArray, bins: int
+    confidence: FloatArray, index: IntArray, correct: BoolArray, bins: int
 ) -> Callable[[FloatArray], BinSums]:
-    cut = EqualWidthBins(confidence, bins=bins)
-    parts = [
-        cut.spread(np.ones(len(correct))),
-        cut.spread(confidence - correct),
-        cut.spread(correct),
-    ]
+    @cache
+    def parts() -> list[csr_array]:
+        cut = EqualWidthBins(confidence, bins=bins)
+        columns = np.ones(len(correct)), confidence - correct, correct
+        return [cut.spread(column) for column in columns]
 
     def sums(weights: FloatArray) -> BinSums:
-        columns = np.ascontiguousarray(weights.T)
-        return BinSums(*(sums_of(part, columns) for part in parts))
+        if len(weights) == 1 and (weights == 1.0).all():  # adds in the same order, without a sort
+            columns = None, confidence - correct, correct
+            plain = (np.bincount(index, column, bins) for column in columns)
+            return BinSums(*(column[None].astype(np.float64) for column in plain))
+        turned = np.ascontiguousarray(weights.T)
+        return BinSums(*(sums_of(part, turned) for part in parts()))
 
     return sums
 
 
 def _equal_mass(
-    groups: TieGroups, gaps: FloatArray, correct: BoolArray, bins: int
+    groups: TieGroups, confidence: FloatArray, correct: BoolArray, bins: int
 ) -> Callable[[FloatArray], BinSums]:
     def sums(weights: FloatArray) -> BinSums:
         mass = groups.sums(weights)
@@ -167,7 +172,7 @@ def _equal_mass(
 
         return BinSums(
             by_bin(mass),
-            by_bin(groups.sums(weights, gaps)),
+            by_bin(groups.sums(weights, confidence - correct)),
             by_bin(groups.sums(weights, correct)),
         )
 

@@ -320,13 +320,13 @@ class PackRun(PackedRun):
         samples = super().samples(data, role)
         if data not in self._partners or self._by is None:
             return samples
-        samples = replace(samples, ids=self._names(data, role, samples.ids))
+        samples = samples.replaced(ids=self._names(data, role, samples.ids))
         theirs = self._by.samples(self._partners[data], role)
         rows = pd.Index(theirs.ids).get_indexer(pd.Index(samples.ids))
         if len(samples.groups.columns) or (rows < 0).any():
             return samples
         groups = theirs.groups.iloc[rows].reset_index(drop=True)
-        return replace(samples, groups=groups)
+        return samples.replaced(groups=groups)
 
     def rows_within(self, data: str, role: str, limit: int) -> NDArray[np.int64] | None:
         """Returns the rows that a limit keeps: sealed ids can't say so themselves."""

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +24,7 @@ from crucibench.contracts.rows import COLUMNS
 from crucibench.util import doors
 from crucibench.util.atomic import write_atomically
 from crucibench.util.errors import UnreadableError
+from crucibench.util.names import Names
 from crucibench.util.text import first_line
 
 _GROUP = "group:"
@@ -121,10 +121,10 @@ def _repeating(schema: pa.Schema) -> list[str]:
 
 def samples_to_table(samples: Samples) -> pa.Table:
     """Returns a sample table in its stored form: id, target, key, cluster, ``group:NAME``."""
-    columns: dict[str, Any] = {"id": pa.array(samples.ids, pa.string())}
+    columns: dict[str, Any] = {"id": samples.names.column}
     columns["target"] = to_arrow(samples.targets)
-    if samples.keys is not None:
-        columns["key"] = pa.array(samples.keys, pa.string())
+    if samples.own_names is not None:
+        columns["key"] = samples.own_names.column
     if samples.clusters is not None:
         columns["cluster"] = pa.array(samples.clusters, pa.string())
     for name in samples.groups.columns:
@@ -135,25 +135,23 @@ def samples_to_table(samples: Samples) -> pa.Table:
 def table_to_samples(table: pa.Table) -> Samples:
     """The inverse of `samples_to_table`."""
 
-    def strings(name: str) -> np.ndarray[Any, np.dtype[np.object_]] | None:
-        if name not in table.column_names:
-            return None
-        return np.asarray(table.column(name).to_numpy(zero_copy_only=False), dtype=object)
+    def names(column: str) -> Names | None:
+        return Names(table.column(column)) if column in table.column_names else None
 
     groups = {
         name.removeprefix(_GROUP): few_strings(table.column(name))
         for name in table.column_names
         if name.startswith(_GROUP)
     }
-    ids = strings("id")
+    ids, clusters = names("id"), names("cluster")
     if ids is None:
         raise UnreadableError("a sample table has no column 'id'")
     return Samples(
         ids=ids,
         targets=from_arrow(table.column("target")),
         groups=pd.DataFrame(groups, index=range(len(ids)), dtype=object),
-        clusters=strings("cluster"),
-        keys=strings("key"),
+        clusters=None if clusters is None else clusters.array,
+        keys=names("key"),
     )
 
 

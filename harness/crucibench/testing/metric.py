@@ -20,6 +20,7 @@ from crucibench.tasks.detection.matching import match
 from crucibench.tasks.detection.precision import DetectionView
 from crucibench.tasks.multilabel.kind import LabelsView
 from crucibench.tasks.regression.kind import NumberView
+from crucibench.util.names import Names
 
 _SAMPLES = 60
 
@@ -143,7 +144,7 @@ def _classes(rng: np.random.Generator, count: int, *, logits: bool) -> ClassView
     powers = np.exp(raw - raw.max(axis=1, keepdims=True))
     probabilities = powers / powers.sum(axis=1, keepdims=True)
     return ClassView(
-        ids=_ids(), targets=targets, predictions=probabilities.argmax(axis=1),
+        names=Names(_ids()), targets=targets, predictions=probabilities.argmax(axis=1),
         classes=tuple(f"c{k}" for k in range(count)), scores=raw if logits else probabilities,
         probabilities=probabilities, logits=raw if logits else None, why_none="",
         positive=1 if count == 2 else None, at_threshold=count == 2,
@@ -164,7 +165,7 @@ def _labels(rng: np.random.Generator, count: int) -> LabelsView:
 def _tied(view: ClassView) -> ClassView:
     """Returns answers that repeat: those of the first samples, in turn."""
     repeated = _take(view, np.arange(_SAMPLES) % _DISTINCT)
-    tied: ClassView = replace(repeated, ids=view.ids, targets=view.targets)
+    tied: ClassView = replace(repeated, names=view.names, targets=view.targets)
     return tied
 
 
@@ -191,11 +192,13 @@ def _ids() -> NDArray[np.object_]:
 
 
 def _take(view: Any, rows: NDArray[np.int64]) -> Any:
-    arrays = {
+    arrays: dict[str, Any] = {
         name: value[rows]
         for name, value in vars(view).items()
         if isinstance(value, np.ndarray | Lists) and name in type(view).__dataclass_fields__
     }
+    if isinstance(view, ClassView):
+        arrays["names"] = view.names.take(rows)
     return replace(view, **arrays)
 
 

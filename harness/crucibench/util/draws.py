@@ -12,18 +12,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.util.names import Names, sample_words
+
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
-_MANY_IDS = 10_000
-"""From so many on, ids are those of a whole role, of which several draws are made in a row."""
 
 
 def philox(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
@@ -58,10 +57,10 @@ class Draws:
     seed: int
     stream: str
 
-    def words(self, ids: Sequence[str], step: str, count: int) -> NDArray[np.uint32]:
-        """Returns exact 32-bit words, shape (len(ids), count)."""
+    def words(self, ids: Sequence[str] | Names, step: str, count: int) -> NDArray[np.uint32]:
+        """Returns exact 32-bit words, shape (len(ids), count), a row for each id."""
         blocks = -(-count // 4)
-        sample = sample_words(ids)
+        sample = ids.words if isinstance(ids, Names) else sample_words(ids)
         shape = (len(ids), blocks)
         counter = (
             np.broadcast_to(np.arange(blocks, dtype=np.int64), shape),
@@ -72,7 +71,9 @@ class Draws:
         words = np.stack(philox(counter, self._key(step)), axis=-1)
         return words.reshape(len(ids), blocks * 4)[:, :count].astype(np.uint32)
 
-    def uniform(self, ids: Sequence[str], step: str, shape: Sequence[int]) -> NDArray[np.float32]:
+    def uniform(
+        self, ids: Sequence[str] | Names, step: str, shape: Sequence[int]
+    ) -> NDArray[np.float32]:
         """Returns float32 in [0, 1), shape (len(ids), *shape), on a grid of 2**-24."""
         count = int(np.prod(shape, dtype=np.int64))
         words = self.words(ids, step, count) >> np.uint32(8)
@@ -108,19 +109,6 @@ class Draws:
         text = "\x1f".join((str(self.seed), self.stream, step))
         digest = hashlib.sha256(text.encode()).digest()
         return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
-
-
-def sample_words(ids: Sequence[str]) -> NDArray[np.int64]:
-    """Returns two 32-bit words of each id's digest, shape (len(ids), 2)."""
-    return _words(tuple(ids)) if len(ids) < _MANY_IDS else _last_words(tuple(ids))
-
-
-def _words(ids: tuple[str, ...]) -> NDArray[np.int64]:
-    digests = b"".join([hashlib.sha256(identity.encode()).digest()[:8] for identity in ids])
-    return np.frombuffer(digests, dtype="<u4").astype(np.int64).reshape(len(ids), 2)
-
-
-_last_words = lru_cache(maxsize=1)(_words)
 
 
 def order_key(seed: int, identity: str) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.util.draws import Draws
+from crucibench.util.names import Names
 
 _HASH_DIGITS = 32
 """Hexadecimal digits of a content hash; what follows a dash numbers samples of equal content."""
@@ -67,18 +68,19 @@ class Halves:
     seed: int
     stream: str
 
-    def first(
-        self, ids: NDArray[np.object_], clusters: NDArray[np.int64] | None = None
-    ) -> NDArray[np.bool_]:
+    def first(self, names: Names, clusters: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
         """Says of each sample whether it is in the first half, shape (n,).
 
         Samples of one cluster, and samples of equal content, stay together: otherwise what is
         found on one half would have seen the other.
 
         Args:
-            ids: sample ids, shape (n,).
+            names: sample ids, n of them.
             clusters: codes of samples drawn together, shape (n,), or None.
         """
-        names = contents(ids) if clusters is None else together(ids, clusters)
-        words = Draws(self.seed, self.stream).words(names.tolist(), "half", 1)
+        if clusters is not None:
+            names = Names(together(names.array, clusters))
+        elif names.numbered:
+            names = Names(contents(names.array))
+        words = Draws(self.seed, self.stream).words(names, "half", 1)
         return np.asarray((words[:, 0] & 1) == 0)

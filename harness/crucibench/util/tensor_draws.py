@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from crucibench.util.draws import _MASK, _MULTIPLIERS, _ROUNDS, _WEYL, Draws, sample_words
+from crucibench.util.draws import _MASK, _MULTIPLIERS, _ROUNDS, _WEYL, Draws
+from crucibench.util.names import sample_words
 
 _CPU_COUNTERS = 1 << 16
 """Counters that are worked on at a time: what a core's own cache holds."""

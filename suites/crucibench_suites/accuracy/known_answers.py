@@ -62,7 +62,7 @@ def _binary(decision: Decision | None = None) -> AuditCase:
     targets = np.arange(_N) % 2
     made = _case(targets, classes=("a", "b"), decision=decision)
     test = made.evidence.needs["test"]
-    test = replace(test, samples=replace(test.samples, targets=targets))
+    test = replace(test, samples=test.samples.replaced(targets=targets))
     return AuditCase(replace(made.evidence, needs={"test": test}), made.scenario)
 
 
@@ -114,7 +114,7 @@ def _patients(shared: bool, columns: Sequence[str] = ("patient", "ward")) -> Aud
     made = _case(np.where(wrong, (targets + 1) % 3, targets), n=400)
     test = made.evidence.needs["test"]
     groups = pd.DataFrame({"patient": patient.astype(str), "ward": (patient % 4).astype(str)})
-    test = replace(test, samples=replace(test.samples, groups=groups[[*columns]].astype(object)))
+    test = replace(test, samples=test.samples.replaced(groups=groups[[*columns]].astype(object)))
     return AuditCase(replace(made.evidence, needs={"test": test}), made.scenario)
 
 

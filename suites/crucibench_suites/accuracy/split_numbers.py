@@ -45,7 +45,7 @@ def temperature_numbers(view: ClassView, evidence: Evidence, stream: str) -> lis
     if logits is None:
         return [Number(metric=metric, undefined=view.why_none) for metric in _CALIBRATING]
     halves = Halves(evidence.options.seed, f"{stream}/temperature")
-    first = halves.first(view.ids, view.clusters)
+    first = halves.first(view.names, view.clusters)
     fitting, judging = np.flatnonzero(first), np.flatnonzero(~first)
     smallest = min(len(fitting), len(judging))
     if smallest < SMALLEST_HALF:

@@ -205,7 +205,7 @@ class _OfLabels(Scenario):
 
 def as_it_is(samples: Samples) -> Samples:
     """Returns the samples with class 0, "as it is", for target."""
-    return replace(samples, targets=np.zeros(len(samples), dtype=np.int64))
+    return samples.replaced(targets=np.zeros(len(samples), dtype=np.int64))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,7 @@ def _class_measures(
 ) -> Sequence[Measure | SampleNumber]:
     """Returns the measures of one point; what is right is as the source says."""
     there = ClassView(
-        ids=own.ids, targets=own.targets, predictions=view.prediction[rows].astype(np.int64),
+        names=own.names, targets=own.targets, predictions=view.prediction[rows].astype(np.int64),
         classes=own.classes, positive=own.positive,
     )  # fmt: skip
     correct = Measure("top-1", np.asarray(view.correct[rows] == 1.0))

@@ -21,6 +21,7 @@ from crucibench.metrics import (
 from crucibench.metrics.numbers import numbers_of
 from crucibench.tasks.classification import metrics
 from crucibench.tasks.classification.view import ClassView
+from crucibench.util.names import Names
 
 N = 1_000_000
 BUILDS: dict[str, Callable[..., Statistic]] = {
@@ -117,7 +118,7 @@ def test_of_very_many_classes_none_has_a_row(monkeypatch: pytest.MonkeyPatch) ->
     def found(count: int) -> list[tuple[str, bool, str]]:
         labels = np.arange(3)
         view = ClassView(
-            ids=labels.astype(str).astype(object), targets=labels, predictions=labels,
+            names=Names(labels.astype(str).astype(object)), targets=labels, predictions=labels,
             classes=tuple(map(str, range(count))),
         )  # fmt: skip
         numbers = numbers_of([metrics.PRECISION], view)

@@ -35,7 +35,7 @@ def told(bench: Any) -> Any:
         right = np.asarray(right, dtype=bool)
         targets = np.zeros(len(right), dtype=np.int64) if targets is None else targets
         hand = bench(targets, 3, clusters=clusters)
-        hand.samples = replace(hand.samples, groups=pd.DataFrame(groups))
+        hand.samples = hand.samples.replaced(groups=pd.DataFrame(groups))
         said = np.where(right, targets, (np.asarray(targets) + 1) % 3)
         cell = hand.clean(said)
         found: Evidence = hand.evidence(cell, **{"pass": cell})
@@ -160,7 +160,7 @@ def test_regression_is_by_absolute_error(told: Any) -> None:
     said = np.concatenate([np.tile([1.0, -1.0], 25), np.tile([2.0, 4.0], 25)])
     table = cell.records.table.drop_columns(["scores", "prediction"])
     records = type(cell.records)(table.append_column("prediction", [said]))
-    cell = replace(cell, records=records, samples=replace(cell.samples, targets=targets))
+    cell = replace(cell, records=records, samples=cell.samples.replaced(targets=targets))
     task = Task(kind="regression", modality=Modality.TABLE)
     evidence = replace(evidence, needs={"pass": cell}, data=replace(evidence.data, task=task))
     scored = scored_by(evidence, [])

@@ -163,7 +163,7 @@ def test_the_summary_joins_perturbations(bench: Any) -> None:
 
 def regression(shifted: Mapping[str, Any], clean: Any, bench: Any) -> Evidence:
     made = bench(np.zeros(N, dtype=np.int64), 2)
-    made.samples = replace(made.samples, targets=np.zeros(N))
+    made.samples = made.samples.replaced(targets=np.zeros(N))
     parts = {
         "id": list(made.ids) * len(shifted),
         "point": [point for point in shifted for _ in range(N)],

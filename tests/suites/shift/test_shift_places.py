@@ -37,7 +37,7 @@ def side(bench: Any, right: Any, confidence: Any, prefix: str, **more: Any) -> C
     right, sure = np.asarray(right, dtype=bool), np.asarray(confidence, dtype=np.float64)
     hand = bench(np.arange(len(right)) % 3, 3, **more)
     hand.ids = np.array([f"{prefix}{row:05d}" for row in range(len(right))], dtype=object)
-    hand.samples = replace(hand.samples, ids=hand.ids)
+    hand.samples = hand.samples.replaced(ids=hand.ids)
     said = np.where(right, hand.targets, (hand.targets + 1) % 3)
     scores = np.repeat((1 - sure)[:, None] / 2, 3, axis=1)
     scores[np.arange(len(said)), said] = sure
@@ -57,7 +57,7 @@ def rows_of(evidence: Evidence) -> dict[str, Row]:
 
 def unlabelled(cell: CellEvidence) -> CellEvidence:
     targets = np.full(len(cell.samples), -1)
-    return replace(cell, samples=replace(cell.samples, targets=targets))
+    return replace(cell, samples=cell.samples.replaced(targets=targets))
 
 
 def test_the_drop_by_hand(bench: Any) -> None:
@@ -139,7 +139,7 @@ def test_regression(bench: Any) -> None:
     def values(n: int, spread: float, prefix: str) -> CellEvidence:
         hand = bench(np.zeros(n), 3)
         ids = np.array([f"{prefix}{row:05d}" for row in range(n)], dtype=object)
-        hand.samples = replace(hand.samples, ids=ids)
+        hand.samples = hand.samples.replaced(ids=ids)
         said = rng.normal(scale=spread, size=n)
         found: CellEvidence = hand.cell({"id": list(ids), "prediction": said})
         return found
@@ -158,7 +158,7 @@ def test_regression(bench: Any) -> None:
     assert rise.upper - rise.lower == pytest.approx(2 * 1.96 * error, rel=0.15)
     roots = [np.sqrt((e**2).mean()) for e in errors]
     assert rows["rmse-here-minus-home"].value == pytest.approx(roots[1] - roots[0])
-    no_labels = replace(here, samples=replace(here.samples, targets=np.full(300, np.nan)))
+    no_labels = replace(here, samples=here.samples.replaced(targets=np.full(300, np.nan)))
     blind = rows_of(replace(evidence, needs={"home": home, "here": no_labels}))
     assert blind["mae-here-minus-home"].reason == "the data has no labels"
 
@@ -194,7 +194,7 @@ def with_ids(cell: CellEvidence, ids: list[str]) -> CellEvidence:
     named = np.array(ids, dtype=object)
     columns = {name: cell.records.array(name) for name in ("prediction", "scores")}
     records = Records(to_table({"id": ids, **columns}))
-    return replace(cell, records=records, samples=replace(cell.samples, ids=named))
+    return replace(cell, records=records, samples=cell.samples.replaced(ids=named))
 
 
 def test_samples_that_are_not_new_are_told(bench: Any) -> None:

@@ -176,7 +176,7 @@ def _permuted(view: ClassView, whole: Ints, halves: Halves) -> Explanation | Non
     if not any(_better(whole, cycle) for cycle in _cycles(whole)):
         return None
     count = len(view.classes)
-    first = halves.first(view.ids, view.clusters)
+    first = halves.first(view.names, view.clusters)
     found = confusion_table(view.targets[first], view.predictions[first], count)
     judged = whole - found
     cycles = _cycles(found)

@@ -20,6 +20,7 @@ from crucibench.metrics.probabilistic import (
     softmax,
 )
 from crucibench.metrics.scoring import cluster_codes
+from crucibench.util.names import Names
 
 _SUM_TOLERANCE = 1e-3
 _RANGE_TOLERANCE = 1e-6
@@ -40,7 +41,7 @@ class ClassView:
     of each (`outcome_columns`), since all scores at every point would fill disks.
 
     Attributes:
-        ids: sample ids, shape (n,).
+        names: sample ids, n of them.
         targets: class indices, shape (n,); -1 where there is no label.
         predictions: class indices under the decision rule, shape (n,).
         classes: class names.
@@ -57,7 +58,7 @@ class ClassView:
         at_threshold: whether `predictions` are the threshold's decisions (binary, with scores).
     """
 
-    ids: NDArray[np.object_]
+    names: Names
     targets: Ints
     predictions: Ints
     classes: tuple[str, ...]
@@ -74,6 +75,11 @@ class ClassView:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def ids(self) -> NDArray[np.object_]:
+        """The sample ids, shape (n,)."""
+        return self.names.array
 
     @cached_property
     def shared(self) -> dict[Hashable, Any]:
@@ -176,7 +182,7 @@ def view_of_pass(
 ) -> ClassView:
     """Reads a plain pass; of some of its samples, `ids`, in that order."""
     samples = cell.samples if ids is None else cell.samples.within(ids)
-    records = cell.records.aligned(samples.ids)
+    records = cell.records.aligned(samples.names)
     scores = records.array("scores") if "scores" in records else None
     logits, probabilities, why_none = _probabilities(scores, cell.model.score_kind)
     decision = cell.model.decision if task.binary else None
@@ -185,7 +191,7 @@ def view_of_pass(
         decided = _decide(scores if logits is None else probabilities, decision)
     predictions = records.array("prediction").astype(np.int64) if decided is None else decided
     return ClassView(
-        ids=samples.ids,
+        names=samples.names,
         targets=samples.targets.astype(np.int64),
         predictions=predictions,
         classes=task.classes,
@@ -236,7 +242,7 @@ def view_of_outcomes(
         decided = np.where(score >= decision.threshold, decision.positive, 1 - decision.positive)
         predictions = np.where(np.isfinite(score), decided, predictions)
     return ClassView(
-        ids=cell.samples.ids,
+        names=cell.samples.names,
         targets=cell.samples.targets.astype(np.int64),
         predictions=predictions,
         classes=task.classes,
