@@ -50,7 +50,7 @@ from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads, thread_count
 from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.libraries import package_version
-from crucibench.util.memory import drop_mapped, keep_freed_memory
+from crucibench.util.memory import give_back, keep_freed_memory
 from crucibench.util.outside import Outside, keyed_digests
 from crucibench.util.reads import Reads
 from crucibench.util.untrusted.yaml_text import read_yaml
@@ -204,7 +204,7 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener, judge: Judg
         score=executor.aside if len(executor.slots) > 1 and options.part is None else None,
     )  # fmt: skip
     _write_inputs(ready, lifecycle.role)
-    drop_mapped(options.scratch.resolve())
+    give_back(options.scratch.resolve())
     schedule = Schedule(mine, executor, lifecycle, limits=limits, events=events, listener=listener)
     with _noted(events):
         schedule.run()

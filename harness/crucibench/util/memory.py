@@ -10,6 +10,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import pyarrow as pa
+
 _OUT_OF_MEMORY = (
     "defaultcpuallocator",
     "can't allocate memory",
@@ -38,16 +40,19 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
         library.mallopt(_M_MMAP_THRESHOLD, _KEPT)
+        # So that what Arrow frees is used again by arrays, and the other way round.
+        pa.set_memory_pool(pa.system_memory_pool())
 
 
-def drop_mapped(folder: Path) -> None:
-    """Gives back what this process has read of the files that it maps from a folder, on Linux.
-
-    They stay mapped, and are read again where they are asked for.
+def give_back(folder: Path) -> None:
+    """Gives freed memory back, and what this process has read of the files that it maps from a
+    folder, where the system is Linux: they stay mapped, and are read again where asked for.
     """
     if sys.platform != "linux":
         return
     library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
     for line in Path("/proc/self/maps").read_text(errors="replace").splitlines():
         addresses, access, _, _, _, *path = line.split(maxsplit=5)
         # What is private and writable may hold what no file does.

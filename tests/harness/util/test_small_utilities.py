@@ -27,7 +27,7 @@ from scipy import stats
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality
 from crucibench.store.tables import read_table, write_table
-from crucibench.util import atomic, devices, doors, tensor_draws
+from crucibench.util import atomic, devices, doors, memory, tensor_draws
 from crucibench.util.doors import StorageError
 from crucibench.util.draws import Draws, order_key, philox
 from crucibench.util.errors import InputError
@@ -525,3 +525,25 @@ def test_short_writes_are_completed_and_refused_ones_leave_the_old_file(
     with pytest.raises(StorageError, match=r"^No space left on device: .*t\.parquet"):
         write_table(path, table.slice(7))
     assert path.read_bytes() == whole and [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pages_of_mapped_files_are_given_back_and_read_again(tmp_path: Path) -> None:
+    def resident() -> int:
+        found, inside = 0, False
+        for line in Path("/proc/self/smaps").read_text().splitlines():
+            if "-" in line.split(maxsplit=1)[0]:
+                inside = line.endswith(str(tmp_path / "mapped"))
+            elif inside and line.startswith("Rss:"):
+                found += int(line.split()[1])
+        return found
+
+    content = bytes(range(256)) * 4096
+    (tmp_path / "mapped").write_bytes(content)
+    mapped = pa.memory_map(str(tmp_path / "mapped")).read_buffer()
+    assert mapped.to_pybytes() == content
+    memory.give_back(tmp_path / "elsewhere")
+    assert resident() >= 1024
+    memory.give_back(tmp_path)
+    assert resident() == 0
+    assert mapped.to_pybytes() == content

@@ -228,17 +228,19 @@ def test_temperature_undoes_itself(build: Build, score: Score, honest: Honest) -
 
 def test_halves_keep_copies_and_clusters_together() -> None:
     from crucibench.util.ids import Halves, contents
+    from crucibench.util.names import Names
 
     ids = np.array([f"{i:032x}{end}" for i in range(50) for end in ("", "-1", "-2")], dtype=object)
     halves = Halves(0, "s")
-    first = halves.first(ids).reshape(50, 3)
+    first = halves.first(Names(ids)).reshape(50, 3)
     assert (first == first[:, :1]).all()
     assert 10 < first[:, 0].sum() < 40
     clusters = np.arange(150) // 30
-    first = halves.first(ids, clusters).reshape(5, 30)
+    first = halves.first(Names(ids), clusters).reshape(5, 30)
     assert (first == first[:, :1]).all()
     # A sample's half does not hang on who else is there, nor on the order.
-    assert (halves.first(ids[::-1]) == halves.first(ids)[::-1]).all()
+    turned = halves.first(Names(ids[::-1]))
+    assert (turned == halves.first(Names(ids))[::-1]).all()
     assert contents(np.array(["s-1", "s-2"], dtype=object)).tolist() == ["s-1", "s-2"]
     assert contents(np.array(["s", "s-2"], dtype=object)).tolist() == ["s", "s"]
 
