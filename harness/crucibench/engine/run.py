@@ -156,6 +156,7 @@ def execute(  # noqa: PLR0915 - one step after the other
         ready = _Ready(resolved, layout, plan, inspection, facts, executor, variables)
         done = Run(layout.root)
         done.scorer = _collect(ready, options, listener, judge)
+        give_back(options.scratch.resolve())
     return done
 
 

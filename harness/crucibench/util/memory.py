@@ -55,8 +55,8 @@ def give_back(folder: Path) -> None:
         library.malloc_trim(0)
     for line in Path("/proc/self/maps").read_text(errors="replace").splitlines():
         addresses, access, _, _, _, *path = line.split(maxsplit=5)
-        # What is private and writable may hold what no file does.
-        if path and access == "r--s" and Path(path[0]).is_relative_to(folder):
+        # What may be written may hold what no file does.
+        if path and access.startswith("r--") and Path(path[0]).is_relative_to(folder):
             start, end = (int(address, 16) for address in addresses.split("-"))
             library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
 

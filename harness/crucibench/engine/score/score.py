@@ -27,6 +27,10 @@ from crucibench.store.tables import write_frame, write_table
 from crucibench.util.errors import InputError
 from crucibench.util.memory import keep_freed_memory
 
+_MOST_VIEWED = 1 << 18
+"""Most samples of which what was made of their records is kept from cell to cell: of more, making
+it again takes little beside the numbers, and it fills memory."""
+
 
 class Scorer:
     """Scores the cells of a run from what is on disk."""
@@ -73,6 +77,9 @@ class Scorer:
             write_frame(self.run.layout.table(cell.id, name), frame)
         stored = [FindingFile.model_validate(finding.as_dict()) for finding in findings]
         updated = own.model_copy(update={"verdict": verdict, "findings": stored})
+        for kept in self._passes.values():
+            if len(kept.samples) > _MOST_VIEWED:
+                kept.shared.clear()
         return updated, [self._row(cell, updated, row, verdict) for row in scored.rows]
 
     def _row(self, cell: PlannedCell, file: CellFile, row: Row, verdict: Verdict) -> dict[str, Any]:
