@@ -23,7 +23,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _MANY_IDS = 10_000
-"""From so many on, ids are those of a whole role, of which several draws are made in a row."""
+"""From so many on, ids are those of a whole role, whose words are kept of one role alone."""
 
 
 def philox(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
@@ -31,16 +31,20 @@ def philox(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, Any, Any,
 
     Args:
         counter: four arrays of 32-bit words, held in int64: NumPy arrays or torch tensors, on any
-            device. 64-bit products wrap around, which both libraries define alike.
+            device, of shapes that broadcast. 64-bit products wrap around, which both libraries
+            define alike.
         key: two 32-bit words.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        high0, low0 = (p0 >> 32) & _MASK, p0 & _MASK
-        high1, low1 = (p1 >> 32) & _MASK, p1 & _MASK
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        high0, high1 = p0 >> 32, p1 >> 32
+        high0 &= _MASK
+        high1 &= _MASK
+        p0 &= _MASK
+        p1 &= _MASK
+        c0, c1, c2, c3 = (high1 ^ k0) ^ c1, p1, (high0 ^ k1) ^ c3, p0
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
     return c0, c1, c2, c3
 
@@ -62,21 +66,20 @@ class Draws:
         """Returns exact 32-bit words, shape (len(ids), count)."""
         blocks = -(-count // 4)
         sample = sample_words(ids)
-        shape = (len(ids), blocks)
-        counter = (
-            np.broadcast_to(np.arange(blocks, dtype=np.int64), shape),
-            np.zeros(shape, dtype=np.int64),
-            np.broadcast_to(sample[:, :1], shape),
-            np.broadcast_to(sample[:, 1:], shape),
-        )
-        words = np.stack(philox(counter, self._key(step)), axis=-1)
-        return words.reshape(len(ids), blocks * 4)[:, :count].astype(np.uint32)
+        counter = np.arange(blocks, dtype=np.int64), np.int64(0), sample[:, :1], sample[:, 1:]
+        words = np.empty((len(ids), blocks, 4), dtype=np.uint32)
+        for place, word in enumerate(philox(counter, self._key(step))):
+            words[:, :, place] = word
+        return words.reshape(len(ids), blocks * 4)[:, :count]
 
     def uniform(self, ids: Sequence[str], step: str, shape: Sequence[int]) -> NDArray[np.float32]:
         """Returns float32 in [0, 1), shape (len(ids), *shape), on a grid of 2**-24."""
         count = int(np.prod(shape, dtype=np.int64))
-        words = self.words(ids, step, count) >> np.uint32(8)
-        return (words.astype(np.float32) * np.float32(2.0**-24)).reshape(len(ids), *shape)
+        words = self.words(ids, step, count)
+        words >>= np.uint32(8)
+        numbers = words.astype(np.float32)
+        numbers *= np.float32(2.0**-24)
+        return numbers.reshape(len(ids), *shape)
 
     def normal(self, ids: Sequence[str], step: str, shape: Sequence[int]) -> NDArray[np.float32]:
         """Returns standard normal float32, shape (len(ids), *shape), by Box and Muller (1958)."""
@@ -112,7 +115,7 @@ class Draws:
 
 def sample_words(ids: Sequence[str]) -> NDArray[np.int64]:
     """Returns two 32-bit words of each id's digest, shape (len(ids), 2)."""
-    return _words(tuple(ids)) if len(ids) < _MANY_IDS else _last_words(tuple(ids))
+    return (_few_words if len(ids) < _MANY_IDS else _last_words)(tuple(ids))
 
 
 def _words(ids: tuple[str, ...]) -> NDArray[np.int64]:
@@ -120,7 +123,7 @@ def _words(ids: tuple[str, ...]) -> NDArray[np.int64]:
     return np.frombuffer(digests, dtype="<u4").astype(np.int64).reshape(len(ids), 2)
 
 
-_last_words = lru_cache(maxsize=1)(_words)
+_few_words, _last_words = lru_cache(maxsize=16)(_words), lru_cache(maxsize=1)(_words)
 
 
 def order_key(seed: int, identity: str) -> int:

@@ -43,8 +43,8 @@ _SCHEDULE = (
     *((10, 1), (50, 2), (200, 4), (500, 8), (1000, 16), (2000, 32), (4000, 64), (6000, 128)),
     *((8000, 256), (sys.maxsize - 1, 512)),
 )
-_BLOCK = 64
-"""Steps whose draws are made at once."""
+_BLOCK, _BLOCKS = 64, 4
+"""Steps whose draws have one key, and how many such blocks are drawn, and tried, at once."""
 
 _SPECULATION = 0.25
 """How many steps that improve something are expected, at most, among those tried at once."""
@@ -117,14 +117,15 @@ class _Search:
         self._lead = self._ask(self._best, self._y)
         self._moves, self._spare = self._measured(self._x, self._best, self._eps)
         self._retire()
-        step = 0
+        step = drawn = 0
         while step < queries and len(self._rows):
-            if step % _BLOCK == 0:
-                block = self._draw(step // _BLOCK)
-            until = min(queries, step - step % _BLOCK + _BLOCK, _share_of_pixels(step)[1])
+            if step == drawn:
+                begin, drawn = step, min(step + _BLOCKS * _BLOCK, queries)
+                block = self._draw(begin // _BLOCK, -(-drawn // _BLOCK))
+            until = min(drawn, _share_of_pixels(step)[1])
             if self._seen is not None and self._side(step) != self._side(step - 1):
                 self._seen[:] = False
-            window = slice(step % _BLOCK, (until - 1) % _BLOCK + 1)
+            window = slice(step - begin, until - begin)
             self._advance(step, _Block(*(part[:, window] for part in block)))
             right = self._retire()
             if right is not None:
@@ -187,24 +188,37 @@ class _Search:
             self._queries += np.bincount(row[moved & done], minlength=samples)
             self._success = 0.9 * self._success + 0.1 * max(len(chosen) / len(row), 1e-3)
 
-    def _next(self, first: NDArray[np.int64], steps: int, keys: NDArray[np.int64]) -> Ints:
+    def _next(self, first: Ints, steps: int, keys: Ints) -> Ints:
         """Returns which steps to ask about at once, as positions in (m, steps), ascending."""
-        fresh = (np.arange(steps) >= first[:, None]) & (self._lead <= 0)[:, None]
-        if self._seen is not None:
-            fresh &= ~self._seen.reshape(-1).take(keys).reshape(fresh.shape)
-        active = max(int(fresh.any(1).sum()), 1)
-        most = max(int(min(self._oracle.width // active, _SPECULATION / self._success)), 1)
-        if most < steps:
+        open_ = self._lead <= 0
+        if self._seen is None:
+            left = np.where(open_, steps - first, 0)
+            counts = np.minimum(left, self._most(int((left > 0).sum())))
+            starts = np.arange(len(first)) * steps + first - (counts.cumsum() - counts)
+            return np.arange(counts.sum()) + np.repeat(starts, counts)
+        since = int(first.min())
+        fresh = (np.arange(since, steps) >= first[:, None]) & open_[:, None]
+        fresh &= ~self._seen.reshape(-1)[keys.reshape(-1, steps)[:, since:]]
+        most = self._most(int(fresh.any(1).sum()))
+        if most < steps - since:
             fresh &= fresh.cumsum(1) <= most
-        return np.flatnonzero(fresh)
+        row, at = np.divmod(np.flatnonzero(fresh), max(steps - since, 1))
+        return row * steps + at + since
+
+    def _most(self, active: int) -> int:
+        """Returns how many steps of each of the `active` samples are asked about at once."""
+        most = min(self._oracle.width // max(active, 1), _SPECULATION / self._success)
+        return max(int(most), 1)
 
     def _improve(self, rows: Ints, z: torch.Tensor, lead: NDArray[np.float32]) -> None:
         where = self._here(rows)
-        self._best[where], self._lead[rows] = z, lead
+        self._best.index_copy_(0, where, z)
+        self._lead[rows] = lead
         if self._norm != "linf":
-            self._moves[where], self._spare[where] = self._measured(
-                self._x[where], z, self._eps[where]
-            )
+            x, eps = self._x.index_select(0, where), self._eps.index_select(0, where)
+            moves, spare = self._measured(x, z, eps)
+            self._moves.index_copy_(0, where, moves)
+            self._spare.index_copy_(0, where, spare)
 
     def _retire(self) -> NDArray[np.bool_] | None:
         """Lets go of points that are broken; returns who stays, None if all do."""
@@ -229,12 +243,15 @@ class _Search:
         self._found.forwards[rows] += self._forwards[which]
         self._found.queries[rows] += self._queries[which]
 
-    def _draw(self, block: int) -> _Block:
-        shape = (_BLOCK, 5 + self._channels)
-        numbers = self._oracle.draws.uniform(self._ids, f"{self._name}/{block}", shape)
+    def _draw(self, first: int, end: int) -> _Block:
+        """Returns the numbers of the blocks from `first` to before `end`."""
+        shape, draws = (_BLOCK, 5 + self._channels), self._oracle.draws
+        numbers = np.concatenate(
+            [draws.uniform(self._ids, f"{self._name}/{at}", shape) for at in range(first, end)], 1
+        )
         windows = 1 if self._norm == "linf" else 2
         return _Block(
-            numbers[:, :, : 2 * windows].reshape(len(numbers), _BLOCK, windows, 2),
+            numbers[:, :, : 2 * windows].reshape(*numbers.shape[:2], windows, 2),
             np.where(numbers[:, :, 5:] < 0.5, np.float32(-1), np.float32(1)),
             (numbers[:, :, 4] < 0.5).astype(np.int64),
         )
@@ -326,9 +343,8 @@ class _Search:
         held = self._sum(old)
         nothing = torch.zeros_like(old)
         freed = held + self._sum(moves.scatter_(2, target, nothing).gather(2, source))
-        upright = _bump(side, self._power).to(x.device)
-        both = torch.stack((upright.T, upright)).flatten(1)
-        fresh = both.index_select(0, turned)[:, None] * signs
+        ways = _both_ways(side, self._power).to(x.device)
+        fresh = ways.index_select(0, turned)[:, None] * signs
         fresh += old / (held ** (1 / self._power) + 1e-12)
         if self._norm == "l2":
             budget = (spare / self._channels + freed).sqrt()
@@ -355,6 +371,13 @@ def _bands(length: int, side: int) -> torch.Tensor:
     places = torch.arange(length - side + 1)[:, None]
     along = torch.arange(length)
     return ((along >= places) & (along < places + side)).float()
+
+
+@cache
+def _both_ways(side: int, power: int) -> torch.Tensor:
+    """Returns the pattern of a window, lying and upright, (2, side * side)."""
+    upright = _bump(side, power)
+    return torch.stack((upright.T, upright)).flatten(1)
 
 
 @cache
