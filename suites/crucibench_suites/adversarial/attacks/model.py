@@ -167,9 +167,10 @@ class ModuleOracle:
         with torch.enable_grad():
             logits, scores = self.scored(asked)
             losses = loss(scores)
-            gradient = torch.zeros_like(x)
             if losses.requires_grad:
                 (gradient,) = torch.autograd.grad(losses.sum(), asked, materialize_grads=True)
+            else:
+                gradient = torch.zeros_like(x)
         if not bool(gradient.sum().isfinite()):  # as it is where all of them are, if not too large
             gradient = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
         return logits.detach(), losses.detach(), gradient
