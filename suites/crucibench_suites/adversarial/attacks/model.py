@@ -335,26 +335,37 @@ def onto_l1_ball(x: torch.Tensor, y: torch.Tensor, eps: torch.Tensor) -> torch.T
     moves = torch.minimum(size, room)
     over = moves.sum(1) - eps
     open_ = (over > _EXACT * eps).nonzero()[:, 0]  # the others end within the ball as they are
-    size, room, eps, over = (one.index_select(0, open_) for one in (size, room, eps, over))
+    if len(open_):
+        step = _shortened(*(one.index_select(0, open_) for one in (size, room, eps, over)))
+        moves.index_copy_(0, open_, step)
+    return moves.mul_(direction).view_as(y)
+
+
+def _shortened(
+    size: torch.Tensor, room: torch.Tensor, eps: torch.Tensor, over: torch.Tensor
+) -> torch.Tensor:
+    """Returns sizes less one t each, none below 0 or beyond its room, that sum up to `eps`.
+
+    Args:
+        size: shape (m, d).
+        room: likewise.
+        eps: shape (m,).
+        over: by how much the sums are too large at t = 0, (m,).
+    """
     t, low, high = torch.zeros_like(eps), torch.zeros_like(eps), size.amax(1)
     step = torch.minimum(size, room)
     for _ in range(_ROUNDS):
-        if not len(open_):
+        unsolved = (over.abs() > _EXACT * eps) & ((over > 0) | (t > 0))
+        if not bool(unsolved.any()):
             break
         low, high = torch.where(over > 0, t, low), torch.where(over > 0, high, t)
         # How many pixels are on their way: as signs, which a processor is quicker at than at masks.
         further = t + over / torch.mul(step, room - step).sign_().sum(1)
-        t = torch.where((further > low) & (further < high), further, (low + high) / 2)
+        held = (further > low) & (further < high)
+        t = torch.where(unsolved, torch.where(held, further, (low + high) / 2), t)
         step = torch.minimum((size - t[:, None]).clamp_(min=0), room)
-        moves.index_copy_(0, open_, step)
         over = step.sum(1) - eps
-        unsolved = ((over.abs() > _EXACT * eps) & ((over > 0) | (t > 0))).nonzero()[:, 0]
-        if len(unsolved) < len(open_):
-            open_, size, room, step, eps, over, t, low, high = (
-                one.index_select(0, unsolved)
-                for one in (open_, size, room, step, eps, over, t, low, high)
-            )
-    return moves.mul_(direction).view_as(y)
+    return step
 
 
 def ascending(values: torch.Tensor) -> torch.Tensor:
