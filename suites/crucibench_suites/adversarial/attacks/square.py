@@ -84,7 +84,11 @@ class _Block(NamedTuple):
 
     places: NDArray[np.float32]  # (m, steps, windows, 2), uniform
     signs: NDArray[np.float32]  # (m, steps, C), -1 or 1
-    turned: NDArray[np.int64]  # (m, steps), 0 or 1
+    turned: Ints  # (m, steps), 0 or 1
+
+    def part(self, which: Any) -> _Block:
+        """Returns what NumPy picks by an index of samples, or of samples and steps."""
+        return _Block(self.places[which], self.signs[which], self.turned[which])
 
 
 class _Search:
@@ -126,10 +130,10 @@ class _Search:
             if self._seen is not None and self._side(step) != self._side(step - 1):
                 self._seen[:] = False
             window = slice(step - begin, until - begin)
-            self._advance(step, _Block(*(part[:, window] for part in block)))
+            self._advance(step, block.part((slice(None), window)))
             right = self._retire()
             if right is not None:
-                block = _Block(*(part[right] for part in block))
+                block = block.part(right)
             step = until
         self._account(slice(None))
 
@@ -195,7 +199,7 @@ class _Search:
             left = np.where(open_, steps - first, 0)
             counts = np.minimum(left, self._most(int((left > 0).sum())))
             starts = np.arange(len(first)) * steps + first - (counts.cumsum() - counts)
-            return np.arange(counts.sum()) + np.repeat(starts, counts)
+            return np.arange(int(counts.sum())) + np.repeat(starts, counts)
         since = int(first.min())
         fresh = (np.arange(since, steps) >= first[:, None]) & open_[:, None]
         fresh &= ~self._seen.reshape(-1)[keys.reshape(-1, steps)[:, since:]]
