@@ -199,7 +199,8 @@ class _Search:
             left = np.where(open_, steps - first, 0)
             counts = np.minimum(left, self._most(int((left > 0).sum())))
             starts = np.arange(len(first)) * steps + first - (counts.cumsum() - counts)
-            return np.arange(int(counts.sum())) + np.repeat(starts, counts)
+            asked: Ints = np.arange(counts.sum()) + np.repeat(starts, counts)
+            return asked
         since = int(first.min())
         fresh = (np.arange(since, steps) >= first[:, None]) & open_[:, None]
         fresh &= ~self._seen.reshape(-1)[keys.reshape(-1, steps)[:, since:]]
