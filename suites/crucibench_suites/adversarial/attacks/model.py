@@ -168,8 +168,7 @@ class ModuleOracle:
             logits, scores = self.scored(asked)
             losses = loss(scores)
             if losses.requires_grad:
-                ones = torch.ones_like(losses)
-                (gradient,) = torch.autograd.grad(losses, asked, ones, materialize_grads=True)
+                (gradient,) = torch.autograd.grad(losses.sum(), asked, materialize_grads=True)
             else:
                 gradient = torch.zeros_like(x)
         if not bool(gradient.sum().isfinite()):  # as it is where all of them are, if not too large
