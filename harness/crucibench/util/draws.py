@@ -39,12 +39,9 @@ def philox(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, Any, Any,
     k0, k1 = key
     for _ in range(_ROUNDS):
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        high0, high1 = p0 >> 32, p1 >> 32
-        high0 &= _MASK
-        high1 &= _MASK
-        p0 &= _MASK
-        p1 &= _MASK
-        c0, c1, c2, c3 = (high1 ^ k0) ^ c1, p1, (high0 ^ k1) ^ c3, p0
+        high0, low0 = (p0 >> 32) & _MASK, p0 & _MASK
+        high1, low1 = (p1 >> 32) & _MASK, p1 & _MASK
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
     return c0, c1, c2, c3
 
@@ -75,11 +72,8 @@ class Draws:
     def uniform(self, ids: Sequence[str], step: str, shape: Sequence[int]) -> NDArray[np.float32]:
         """Returns float32 in [0, 1), shape (len(ids), *shape), on a grid of 2**-24."""
         count = int(np.prod(shape, dtype=np.int64))
-        words = self.words(ids, step, count)
-        words >>= np.uint32(8)
-        numbers = words.astype(np.float32)
-        numbers *= np.float32(2.0**-24)
-        return numbers.reshape(len(ids), *shape)
+        words = self.words(ids, step, count) >> np.uint32(8)
+        return (words.astype(np.float32) * np.float32(2.0**-24)).reshape(len(ids), *shape)
 
     def normal(self, ids: Sequence[str], step: str, shape: Sequence[int]) -> NDArray[np.float32]:
         """Returns standard normal float32, shape (len(ids), *shape), by Box and Muller (1958)."""
