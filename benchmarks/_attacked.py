@@ -23,6 +23,7 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, StageView, Work
 from crucibench.contracts.task import Modality, Task
 from crucibench.util.draws import Draws
+from crucibench.util.memory import keep_freed_memory
 from crucibench_adapters.demo import models
 from crucibench_suites.adversarial.scenario import AutoAttack
 
@@ -97,6 +98,7 @@ def ours(
 
     And the records of each stage.
     """
+    keep_freed_memory()  # as workers do
     adapter = Live(model, logits_of(model, x[:1]).shape[1])
     ids = np.array([str(row) for row in range(len(x))], dtype=object)
     samples = Samples(ids, y, pd.DataFrame(index=range(len(x))))

@@ -30,7 +30,8 @@ def philox(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, Any, Any,
 
     Args:
         counter: four arrays of 32-bit words, held in int64: NumPy arrays or torch tensors, on any
-            device. 64-bit products wrap around, which both libraries define alike.
+            device, of shapes that broadcast. 64-bit products wrap around, which both libraries
+            define alike.
         key: two 32-bit words.
     """
     c0, c1, c2, c3 = counter
@@ -61,15 +62,11 @@ class Draws:
         """Returns exact 32-bit words, shape (len(ids), count), a row for each id."""
         blocks = -(-count // 4)
         sample = ids.words if isinstance(ids, Names) else sample_words(ids)
-        shape = (len(ids), blocks)
-        counter = (
-            np.broadcast_to(np.arange(blocks, dtype=np.int64), shape),
-            np.zeros(shape, dtype=np.int64),
-            np.broadcast_to(sample[:, :1], shape),
-            np.broadcast_to(sample[:, 1:], shape),
-        )
-        words = np.stack(philox(counter, self._key(step)), axis=-1)
-        return words.reshape(len(ids), blocks * 4)[:, :count].astype(np.uint32)
+        counter = np.arange(blocks, dtype=np.int64), np.int64(0), sample[:, :1], sample[:, 1:]
+        words = np.empty((len(ids), blocks, 4), dtype=np.uint32)
+        for place, word in enumerate(philox(counter, self._key(step))):
+            words[:, :, place] = word
+        return words.reshape(len(ids), blocks * 4)[:, :count]
 
     def uniform(
         self, ids: Sequence[str] | Names, step: str, shape: Sequence[int]

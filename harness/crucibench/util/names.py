@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from functools import cached_property, lru_cache
 from typing import final
 
 import numpy as np
@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 _BLOCK = 1 << 16
+_FEW = 10_000
+"""Fewer ids are those of a batch, of which an attack makes many draws in a row."""
 
 
 @final
@@ -69,8 +71,15 @@ class Names:
         return Names(self, rows)
 
 
-def sample_words(ids: Iterable[str]) -> NDArray[np.int64]:
-    """Returns two 32-bit words of each id's digest, shape (n, 2)."""
+def sample_words(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Returns two 32-bit words of each id's digest, shape (n, 2), not to be changed."""
+    if len(ids) < _FEW:
+        return _kept_words(tuple(ids))
+    return _words(identity.encode() for identity in ids)
+
+
+@lru_cache(maxsize=16)
+def _kept_words(ids: tuple[str, ...]) -> NDArray[np.int64]:
     return _words(identity.encode() for identity in ids)
 
 

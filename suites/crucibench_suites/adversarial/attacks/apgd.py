@@ -27,9 +27,10 @@ from crucibench_suites.adversarial.attacks.model import (
     Loss,
     ModuleOracle,
     Region,
+    ascending,
     by_sample,
     chosen,
-    descending,
+    length,
     pairs,
     runners_up,
     unit,
@@ -316,15 +317,17 @@ class _SparseAscent(_Ascent):
         return iter(range(gap, steps + 1, gap))
 
     def _pixels(self, x: torch.Tensor) -> torch.Tensor:
-        return (x != self._region.x).flatten(1).sum(1)
+        return (x - self._region.x).flatten(1).sign_().abs_().sum(1)
 
     def _move(self, share: float) -> None:
         flat = self._gradient.flatten(1)
         count = self._count.ceil().long().clamp(1, flat.shape[1])
         steep = flat.abs()
-        least = steep.gather(1, descending(steep).gather(1, count[:, None] - 1))
-        step = unit(torch.where(steep >= least, flat.sign(), 0.0).view_as(self._x), "l1")
-        self._x = self._region.inside(self._x + by_sample(self._size) * step)
+        least = ascending(steep).gather(1, flat.shape[1] - count[:, None])
+        flatter = (least - steep).sign_().clamp_(min=0)
+        signs = flat.sign().addcmul_(flat.sign(), flatter, value=-1).view_as(self._x)
+        size = self._size * (1 / (length(signs, "l1") + 1e-12))
+        self._x = self._region.inside(torch.addcmul(self._x, signs, by_sample(size)))
 
     def _check(self, taken: int) -> None:
         changed = self._pixels(self._best_x)

@@ -167,9 +167,10 @@ class ModuleOracle:
         with torch.enable_grad():
             logits, scores = self.scored(asked)
             losses = loss(scores)
-            gradient = torch.zeros_like(x)
             if losses.requires_grad:
                 (gradient,) = torch.autograd.grad(losses.sum(), asked, materialize_grads=True)
+            else:
+                gradient = torch.zeros_like(x)
         if not bool(gradient.sum().isfinite()):  # as it is where all of them are, if not too large
             gradient = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
         return logits.detach(), losses.detach(), gradient
@@ -328,25 +329,54 @@ def onto_l1_ball(x: torch.Tensor, y: torch.Tensor, eps: torch.Tensor) -> torch.T
         eps: radii.
     """
     size, direction = y.flatten(1).abs(), y.flatten(1).sign()
-    room = torch.addcmul((direction + 1) / 2, direction, x.flatten(1), value=-1)  # 1 - x up, x down
+    # 1 - x up, x down
+    room = (direction + 1).mul_(0.5).addcmul_(direction, x.flatten(1), value=-1)
+    moves = torch.minimum(size, room)
+    over = moves.sum(1) - eps
+    open_ = (over > _EXACT * eps).nonzero()[:, 0]  # the others end within the ball as they are
+    if len(open_):
+        step = _shortened(*(one.index_select(0, open_) for one in (size, room, eps, over)))
+        moves.index_copy_(0, open_, step)
+    return moves.mul_(direction).view_as(y)
+
+
+def _shortened(
+    size: torch.Tensor, room: torch.Tensor, eps: torch.Tensor, over: torch.Tensor
+) -> torch.Tensor:
+    """Returns sizes less one t each, none below 0 or beyond its room, that sum up to `eps`.
+
+    Args:
+        size: shape (m, d).
+        room: likewise.
+        eps: shape (m,).
+        over: by how much the sums are too large at t = 0, (m,).
+    """
     t, low, high = torch.zeros_like(eps), torch.zeros_like(eps), size.amax(1)
+    step = torch.minimum(size, room)
     for _ in range(_ROUNDS):
-        moves = torch.minimum((size - t[:, None]).clamp_(min=0), room)
-        over = moves.sum(1) - eps
-        low, high = torch.where(over > 0, t, low), torch.where(over > 0, high, t)
         unsolved = (over.abs() > _EXACT * eps) & ((over > 0) | (t > 0))
         if not bool(unsolved.any()):
             break
+        low, high = torch.where(over > 0, t, low), torch.where(over > 0, high, t)
         # How many pixels are on their way: as signs, which a processor is quicker at than at masks.
-        further = t + over / torch.mul(moves, room - moves).sign_().sum(1)
+        further = t + over / torch.mul(step, room - step).sign_().sum(1)
         held = (further > low) & (further < high)
         t = torch.where(unsolved, torch.where(held, further, (low + high) / 2), t)
-    return moves.mul_(direction).view_as(y)
+        step = torch.minimum((size - t[:, None]).clamp_(min=0), room)
+        over = step.sum(1) - eps
+    return step
+
+
+def ascending(values: torch.Tensor) -> torch.Tensor:
+    """Returns values along the last axis, the smallest first."""
+    if values.is_cpu:  # numpy's sort takes a tenth of the time
+        return torch.from_numpy(np.sort(values.numpy(), axis=-1))
+    return values.sort(dim=-1).values
 
 
 def descending(values: torch.Tensor) -> torch.Tensor:
     """Returns the order of values along the last axis, the largest first."""
-    if values.is_cpu:  # numpy's sort takes a tenth of the time
+    if values.is_cpu:
         return torch.from_numpy(np.argsort(-values.numpy(), axis=-1))
     return values.argsort(dim=-1, descending=True)
 

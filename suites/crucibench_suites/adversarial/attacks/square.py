@@ -18,9 +18,11 @@ from __future__ import annotations
 import math
 import sys
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from crucibench_suites.adversarial.attacks.losses import margin
 from crucibench_suites.adversarial.attacks.model import (
@@ -29,19 +31,20 @@ from crucibench_suites.adversarial.attacks.model import (
     ModuleOracle,
     Region,
     by_sample,
-    chosen,
     length,
     onto_l1_ball,
 )
 from crucibench_suites.adversarial.threat import ORDERS
+
+Ints = NDArray[np.int64]
 
 P_INIT = 0.8
 _SCHEDULE = (
     *((10, 1), (50, 2), (200, 4), (500, 8), (1000, 16), (2000, 32), (4000, 64), (6000, 128)),
     *((8000, 256), (sys.maxsize - 1, 512)),
 )
-_BLOCK = 64
-"""Steps whose draws are made at once."""
+_BLOCK, _BLOCKS = 64, 4
+"""Steps whose draws have one key, and how many such blocks are drawn, and tried, at once."""
 
 _SPECULATION = 0.25
 """How many steps that improve something are expected, at most, among those tried at once."""
@@ -77,15 +80,23 @@ def _share_of_pixels(step: int) -> tuple[float, int]:
 
 
 class _Block(NamedTuple):
-    """Random numbers of some steps: where windows lie, signs, and which way they are turned."""
+    """Random numbers of some steps, on the host: where windows lie, signs, which way they turn."""
 
-    places: torch.Tensor  # (m, steps, 4), uniform
-    signs: torch.Tensor  # (m, steps, C), -1 or 1
-    turned: torch.Tensor  # (m, steps), bool
+    places: NDArray[np.float32]  # (m, steps, windows, 2), uniform
+    signs: NDArray[np.float32]  # (m, steps, C), -1 or 1
+    turned: Ints  # (m, steps), 0 or 1
+
+    def part(self, which: Any) -> _Block:
+        """Returns what NumPy picks by an index of samples, or of samples and steps."""
+        return _Block(self.places[which], self.signs[which], self.turned[which])
 
 
 class _Search:
-    """One search; its tensors hold the points that are left."""
+    """One search; its arrays hold the points that are left.
+
+    Images lie where the model computes. What is kept of them in numbers lies on the host, where
+    few numbers are handled faster, and from where a device is asked to wait only for answers.
+    """
 
     def __init__(self, oracle: ModuleOracle, points: ImagePoints, name: str) -> None:
         self._oracle, self._name, self._norm = oracle, name, points.norm
@@ -93,116 +104,161 @@ class _Search:
         self._x, self._y, self._eps = points.x, points.y, by_sample(points.eps)
         self._ids, self._power = points.ids, int(min(ORDERS[points.norm], 2))
         self._channels, self._height, self._width = points.x.shape[1:]
-        self._forwards = torch.ones_like(points.y)
-        self._queries = torch.ones_like(points.y)
+        self._forwards = np.ones(len(points), dtype=np.int64)
+        self._queries = np.ones(len(points), dtype=np.int64)
         self._success = 0.5
         """The share of steps that improve something; it only decides how many are tried at once."""
         windows = self._height * self._width * (1 << self._channels)
-        self._seen: torch.Tensor | None = None
+        self._seen: NDArray[np.bool_] | None = None
         """By window and signs, whether each point has been asked since it last improved."""
         if self._norm == "linf" and windows <= _LARGEST_TABLE:
-            self._seen = torch.zeros(
-                (len(points), windows), dtype=torch.bool, device=points.x.device
-            )
+            self._seen = np.zeros((len(points), windows), dtype=np.bool_)
 
     def run(self, queries: int, rows: torch.Tensor, found: Found) -> None:
         """Asks; `rows` are the positions of the points in `found`."""
         self._rows, self._found = rows, found
         self._best = self._start()
-        self._lead = margin(self._oracle.logits(self._best), self._y)
+        self._lead = self._ask(self._best, self._y)
+        self._moves, self._spare = self._measured(self._x, self._best, self._eps)
         self._retire()
-        step = 0
+        step = drawn = 0
         while step < queries and len(self._rows):
-            if step % _BLOCK == 0:
-                block = self._draw(step // _BLOCK)
-            until = min(queries, step - step % _BLOCK + _BLOCK, _share_of_pixels(step)[1])
+            if step == drawn:
+                begin, drawn = step, min(step + _BLOCKS * _BLOCK, queries)
+                block = self._draw(begin // _BLOCK, -(-drawn // _BLOCK))
+            until = min(drawn, _share_of_pixels(step)[1])
             if self._seen is not None and self._side(step) != self._side(step - 1):
                 self._seen[:] = False
-            window = slice(step % _BLOCK, (until - 1) % _BLOCK + 1)
-            self._advance(step, _Block(*(part[:, window] for part in block)))
+            window = slice(step - begin, until - begin)
+            self._advance(step, block.part((slice(None), window)))
             right = self._retire()
             if right is not None:
-                block = _Block(*(part[right] for part in block))
+                block = block.part(right)
             step = until
         self._account(slice(None))
+
+    def _ask(self, z: torch.Tensor, y: torch.Tensor) -> NDArray[np.float32]:
+        return margin(self._oracle.logits(z), y).cpu().numpy()
+
+    def _here(self, numbers: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(numbers).to(self._x.device)
 
     def _advance(self, step: int, block: _Block) -> None:
         """Takes the steps of a block, in all of which windows are of one size."""
         side = self._side(step)
-        steps = torch.arange(block.turned.shape[1], device=self._rows.device)
-        keys = self._keys(side, block)
-        flat = [part.flatten(0, 1) for part in block]
-        first = torch.zeros_like(self._rows)  # the next step of each sample
+        samples, steps = block.turned.shape
+        corners = self._corners(side, block.places).reshape(-1, samples * steps)
+        keys = self._keys(corners[0], block.signs)
+        signs, turned = block.signs.reshape(samples * steps, -1, 1), block.turned.reshape(-1)
+        first = np.zeros(samples, dtype=np.int64)  # the next step of each sample
         while True:
-            fresh = (steps >= first[:, None]) & (self._lead <= 0)[:, None]
-            if self._seen is not None:
-                fresh &= ~self._seen.gather(1, keys)
-            active = max(int(fresh.any(1).sum()), 1)
-            most = int(min(self._oracle.width // active, _SPECULATION / self._success))
-            row, at = (fresh & (fresh.cumsum(1) <= max(most, 1))).nonzero(as_tuple=True)
-            if not len(row):
+            asked = self._next(first, steps, keys)
+            if not len(asked):
                 return
-            asked = row * len(steps) + at
-            picked = _Block(*(part.index_select(0, asked) for part in flat))
-            best = self._best.index_select(0, row)
-            z = (self._linf if self._norm == "linf" else self._moved)(side, picked, row, best)
+            row, at = asked // steps, asked % steps
+            where = self._here(row)
+            moved = np.ones(len(row), dtype=np.bool_)
+            given = side, corners[:, asked], self._here(signs[asked]), where
             if self._norm == "linf":
-                moved = length(z - best, "linf") > 0
-                lead = self._lead[row]
-                if bool(moved.any()):
-                    lead[moved] = margin(self._oracle.logits(z[moved]), self._y[row[moved]])
+                best = self._best.index_select(0, where)
+                z = self._linf(*given, best)
+                moved = (length(z - best, "linf") > 0).cpu().numpy()
             else:
-                moved = torch.ones_like(row, dtype=torch.bool)
-                lead = margin(self._oracle.logits(z), self._y[row])
-            better = lead > self._lead[row]
+                z = self._moved(*given, self._here(turned[asked]))
+            lead = self._lead[row]
+            if moved.all():
+                lead = self._ask(z, self._y.index_select(0, where))
+            elif moved.any():
+                some = self._here(np.flatnonzero(moved))
+                lead[moved] = self._ask(
+                    z.index_select(0, some), self._y.index_select(0, where.index_select(0, some))
+                )
+            better = np.flatnonzero(lead > self._lead[row])
             # The first step of each sample that improves it; those after it have not been taken.
-            taken = torch.full_like(first, len(steps)).scatter_reduce_(
-                0, row[better], at[better], "amin"
-            )
-            ahead = at > taken[row]
-            done, last = row[~ahead], at[~ahead]
-            first.scatter_reduce_(0, done, last + 1, "amax")
-            chosen = at == taken[row]
-            where = row[chosen]
-            self._best[where], self._lead[where] = z[chosen], lead[chosen]
+            improved, places = np.unique(row[better], return_index=True)
+            chosen = better[places]
+            taken = np.full(samples, steps)
+            taken[improved] = at[chosen]
+            done = at <= taken[row]
+            counts = np.bincount(row, minlength=samples)
+            last = np.minimum(taken, at[counts.cumsum() - 1])
+            first = np.where(counts > 0, last + 1, first)
             if self._seen is not None:
-                self._seen[done, keys[done, last]] = True
-                self._seen[where] = False
-            self._forwards += torch.bincount(row[moved], minlength=len(first))
-            self._queries += torch.bincount(row[moved & ~ahead], minlength=len(first))
-            self._success = 0.9 * self._success + 0.1 * max(len(where) / len(row), 1e-3)
+                self._seen.reshape(-1)[keys[asked[done]]] = True
+                self._seen[improved] = False
+            if len(chosen):
+                self._improve(improved, z.index_select(0, self._here(chosen)), lead[chosen])
+            self._forwards += np.bincount(row[moved], minlength=samples)
+            self._queries += np.bincount(row[moved & done], minlength=samples)
+            self._success = 0.9 * self._success + 0.1 * max(len(chosen) / len(row), 1e-3)
 
-    def _retire(self) -> torch.Tensor | None:
+    def _next(self, first: Ints, steps: int, keys: Ints) -> Ints:
+        """Returns which steps to ask about at once, as positions in (m, steps), ascending."""
+        open_ = self._lead <= 0
+        if self._seen is None:
+            left = np.where(open_, steps - first, 0)
+            counts = np.minimum(left, self._most(int((left > 0).sum())))
+            starts = np.arange(len(first)) * steps + first - (counts.cumsum() - counts)
+            asked: Ints = np.arange(counts.sum()) + np.repeat(starts, counts)
+            return asked
+        since = int(first.min())
+        fresh = (np.arange(since, steps) >= first[:, None]) & open_[:, None]
+        fresh &= ~self._seen.reshape(-1)[keys.reshape(-1, steps)[:, since:]]
+        most = self._most(int(fresh.any(1).sum()))
+        if most < steps - since:
+            fresh &= fresh.cumsum(1) <= most
+        row, at = np.divmod(np.flatnonzero(fresh), max(steps - since, 1))
+        return row * steps + at + since
+
+    def _most(self, active: int) -> int:
+        """Returns how many steps of each of the `active` samples are asked about at once."""
+        most = min(self._oracle.width // max(active, 1), _SPECULATION / self._success)
+        return max(int(most), 1)
+
+    def _improve(self, rows: Ints, z: torch.Tensor, lead: NDArray[np.float32]) -> None:
+        where = self._here(rows)
+        self._best.index_copy_(0, where, z)
+        self._lead[rows] = lead
+        if self._norm != "linf":
+            x, eps = self._x.index_select(0, where), self._eps.index_select(0, where)
+            moves, spare = self._measured(x, z, eps)
+            self._moves.index_copy_(0, where, moves)
+            self._spare.index_copy_(0, where, spare)
+
+    def _retire(self) -> NDArray[np.bool_] | None:
         """Lets go of points that are broken; returns who stays, None if all do."""
         right = self._lead <= 0
-        if bool(right.all()):
+        if right.all():
             return None
-        gone = ~right
-        self._found.put(self._rows[gone], self._best[gone])
-        self._account(gone)
-        self._ids = tuple(
-            one for one, stays in zip(self._ids, right.tolist(), strict=True) if stays
-        )
-        self._region.keep(right)
-        for name in ("_rows", "_x", "_y", "_eps", "_best", "_lead", "_forwards", "_queries"):
+        self._account(~right)
+        self._ids = tuple(one for one, stays in zip(self._ids, right, strict=True) if stays)
+        here = self._here(right)
+        self._found.put(self._rows[~here], self._best[~here])
+        self._region.keep(here)
+        for name in ("_rows", "_x", "_y", "_eps", "_best", "_moves", "_spare"):
+            setattr(self, name, getattr(self, name)[here])
+        for name in ("_lead", "_forwards", "_queries"):
             setattr(self, name, getattr(self, name)[right])
         if self._seen is not None:
             self._seen = self._seen[right]
         return right
 
-    def _account(self, which: torch.Tensor | slice) -> None:
-        rows = self._rows[which].cpu().numpy()
-        self._found.forwards[rows] += self._forwards[which].cpu().numpy()
-        self._found.queries[rows] += self._queries[which].cpu().numpy()
+    def _account(self, which: NDArray[np.bool_] | slice) -> None:
+        rows = self._rows.cpu().numpy()[which]
+        self._found.forwards[rows] += self._forwards[which]
+        self._found.queries[rows] += self._queries[which]
 
-    def _draw(self, block: int) -> _Block:
-        device = self._x.device
-        draws = self._oracle.draws
-        shape = (_BLOCK, 5 + self._channels)
-        numbers = torch.from_numpy(draws.uniform(self._ids, f"{self._name}/{block}", shape))
-        signs = torch.where(numbers[:, :, 5:] < 0.5, -1.0, 1.0)
+    def _draw(self, first: int, end: int) -> _Block:
+        """Returns the numbers of the blocks from `first` to before `end`."""
+        shape, draws = (_BLOCK, 5 + self._channels), self._oracle.draws
+        numbers = np.concatenate(
+            [draws.uniform(self._ids, f"{self._name}/{at}", shape) for at in range(first, end)], 1
+        )
+        windows = 1 if self._norm == "linf" else 2
         return _Block(
-            numbers[:, :, :4].to(device), signs.to(device), (numbers[:, :, 4] < 0.5).to(device)
+            numbers[:, :, : 2 * windows].reshape(*numbers.shape[:2], windows, 2),
+            np.where(numbers[:, :, 5:] < 0.5, np.float32(-1), np.float32(1)),
+            (numbers[:, :, 4] < 0.5).astype(np.int64),
         )
 
     def _start(self) -> torch.Tensor:
@@ -215,47 +271,37 @@ class _Search:
             side += 1 - side % 2
         return min(max(side, 1), self._height, self._width)
 
-    def _keys(self, side: int, block: _Block) -> torch.Tensor:
-        """Returns numbers that tell the windows of steps apart, and their signs, (m, steps)."""
-        top, left = self._corner(side, block.places.flatten(0, 1))
-        places = (top * self._width + left).view(block.turned.shape)
-        signs = torch.zeros_like(places)
-        for channel in range(self._channels):
-            signs = 2 * signs + (block.signs[:, :, channel] > 0)
-        return places * (1 << self._channels) + signs
+    def _corners(self, side: int, places: NDArray[np.float32]) -> Ints:
+        """Returns the first pixel of windows in the flat image, (windows, m, steps)."""
+        top = (places[..., 0] * (self._height - side + 1)).astype(np.int64)
+        left = (places[..., 1] * (self._width - side + 1)).astype(np.int64)
+        return np.moveaxis(top * self._width + left, 2, 0)
+
+    def _keys(self, corners: Ints, signs: NDArray[np.float32]) -> Ints:
+        """Returns where the table of the seen holds each step, (m * steps,)."""
+        up = (signs > 0) @ (1 << np.arange(self._channels)[::-1])
+        samples = np.arange(len(signs))[:, None] * (self._height * self._width)
+        return ((samples + corners.reshape(up.shape)) * (1 << self._channels) + up).reshape(-1)
 
     # Linf ------------------------------------------------------------------------------------
 
     def _stripes(self) -> torch.Tensor:
         shape = (self._channels, 1, self._width)
         drawn = self._oracle.draws.uniform(self._ids, f"{self._name}/start", shape)
-        up = torch.from_numpy(drawn).to(self._x.device) < 0.5
-        return torch.where(up, self._region.high, self._region.low)
+        return torch.where(self._here(drawn) < 0.5, self._region.high, self._region.low)
 
     def _linf(
-        self, side: int, block: _Block, row: torch.Tensor, best: torch.Tensor
+        self, side: int, corners: Ints, signs: torch.Tensor, where: torch.Tensor, best: torch.Tensor
     ) -> torch.Tensor:
-        """Returns what the samples at `row` try next to their `best`."""
-        window = self._window(side, block.places)
-        up = block.signs[:, :, None, None] > 0
+        """Returns what the samples at `where` try next to their `best`."""
+        top, left = map(self._here, np.divmod(corners[0], self._width))
+        down = _bands(self._height, side).to(best.device).index_select(0, top)
+        across = _bands(self._width, side).to(best.device).index_select(0, left)
+        window = down[:, None, :, None] * across[:, None, None]
         # A window of +-2 eps, clipped to the ball, is the edge of the ball.
-        low, high = (one.index_select(0, row) for one in (self._region.low, self._region.high))
-        return chosen(window[:, None], chosen(up, high, low), best)
-
-    def _corner(self, side: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the first row and column of each sample's window, (m,)."""
-        top = (places[:, 0] * (self._height - side + 1)).long()
-        left = (places[:, 1] * (self._width - side + 1)).long()
-        return top, left
-
-    def _window(self, side: int, places: torch.Tensor) -> torch.Tensor:
-        """Returns the window of each sample as a mask of 0 and 1, (m, H, W)."""
-        top, left = self._corner(side, places)
-        device = places.device
-        down = torch.arange(self._height, device=device) - top[:, None]
-        across = torch.arange(self._width, device=device) - left[:, None]
-        rows, columns = ((one >= 0) & (one < side) for one in (down, across))
-        return rows[:, :, None].float() * columns[:, None].float()
+        low, high = (one.index_select(0, where) for one in (self._region.low, self._region.high))
+        edge = torch.lerp(low, high, (signs[..., None] + 1) / 2)
+        return torch.lerp(best, edge, window)
 
     # L2 and L1 -------------------------------------------------------------------------------
 
@@ -277,28 +323,41 @@ class _Search:
         delta[:, :, : rows * side, : columns * side] = laid
         return self._edge(self._x, delta, self._eps)
 
+    def _measured(
+        self, x: torch.Tensor, z: torch.Tensor, eps: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns how far pixels have gone, (m, C, H * W), and what is left of balls, (m, 1, 1)."""
+        moves = (z - x).flatten(2)
+        gone = self._sum(moves).sum(1, keepdim=True)
+        return moves, (eps.flatten(2) ** self._power - gone).clamp_(min=0)
+
     def _moved(
-        self, side: int, block: _Block, row: torch.Tensor, best: torch.Tensor
-    ) -> torch.Tensor:
-        x, eps = (one.index_select(0, row) for one in (self._x, self._eps.flatten(2)))
-        flat = (best - x).flatten(2)
-        target, source, apart = self._windows(side, block.places)
-        old = flat.gather(2, target)
+        self, side: int, corners: Ints, signs: torch.Tensor, where: torch.Tensor,
+        turned: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        """Returns what the samples at `where` try next."""
+        x, eps, moves, spare = (
+            one.index_select(0, where) for one in (self._x, self._eps, self._moves, self._spare)
+        )
+        cells = self._here(np.add.outer(np.arange(side) * self._width, np.arange(side)).reshape(-1))
+        target, source = (self._here(corners)[..., None] + cells)[:, :, None].expand(
+            -1, -1, self._channels, -1
+        )
         # What both windows hold is moved into the first, with what the ball has left.
+        old = moves.gather(2, target)
         held = self._sum(old)
-        freed = held + self._sum(flat.gather(2, source) * apart[:, None])
-        spare = (eps**self._power - self._sum(flat).sum(1, keepdim=True)).clamp_(min=0)
-        upright = _bump(side, self._power).to(x.device)
-        turned = torch.where(block.turned[:, None, None], upright, upright.T).flatten(1)
-        fresh = turned[:, None] * block.signs[:, :, None]
+        nothing = torch.zeros_like(old)
+        freed = held + self._sum(moves.scatter_(2, target, nothing).gather(2, source))
+        ways = _both_ways(side, self._power).to(x.device)
+        fresh = ways.index_select(0, turned)[:, None] * signs
         fresh += old / (held ** (1 / self._power) + 1e-12)
         if self._norm == "l2":
             budget = (spare / self._channels + freed).sqrt()
         else:  # the nearest point of the ball takes the rest
             budget = spare + freed * self._channels
         fresh *= budget / (self._sum(fresh) ** (1 / self._power) + 1e-12)
-        changed = flat.scatter_(2, source, 0.0).scatter_(2, target, fresh).view_as(x)
-        return self._edge(x, changed, eps[..., None])
+        changed = moves.scatter_(2, source, nothing).scatter_(2, target, fresh).view_as(x)
+        return self._edge(x, changed, eps)
 
     def _edge(self, x: torch.Tensor, moves: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
         if self._norm == "l1":
@@ -310,26 +369,20 @@ class _Search:
         sizes = values.abs() if self._norm == "l1" else values.square()
         return sizes.sum(2, keepdim=True)
 
-    def _windows(
-        self, side: int, places: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Returns the places of both windows' pixels in the flat image, (m, C, side * side).
 
-        And which of the second's are not the first's, (m, side * side).
-        """
-        top, left = self._corner(side, places)
-        also_top, also_left = self._corner(side, places[:, 2:])
-        span = torch.arange(side, device=places.device)
-        cells = (span[:, None] * self._width + span).flatten()
-        down = (also_top - top)[:, None] + span
-        across = (also_left - left)[:, None] + span
-        rows, columns = ((one >= 0) & (one < side) for one in (down, across))
-        inside = rows[:, :, None] & columns[:, None]
-        first, second = (
-            (corner[:, None] + cells)[:, None].expand(-1, self._channels, -1)
-            for corner in (top * self._width + left, also_top * self._width + also_left)
-        )
-        return first, second, ~inside.flatten(1)
+@cache
+def _bands(length: int, side: int) -> torch.Tensor:
+    """Returns `side` ones in a row, from each place that leaves room, (places, length)."""
+    places = torch.arange(length - side + 1)[:, None]
+    along = torch.arange(length)
+    return ((along >= places) & (along < places + side)).float()
+
+
+@cache
+def _both_ways(side: int, power: int) -> torch.Tensor:
+    """Returns the pattern of a window, lying and upright, (2, side * side)."""
+    upright = _bump(side, power)
+    return torch.stack((upright.T, upright)).flatten(1)
 
 
 @cache
