@@ -51,9 +51,9 @@ def second_opinion(
     Args:
         oracle: the model.
         points: what to attack; all are right as they are.
-        steps: of all ascents by gradients.
+        steps: gradients of each sample, of all ascents by them.
         queries: passes of each sample for the ascent by differences.
-        eot: gradients averaged in each step.
+        eot: gradients averaged in each step, of stand-ins whose gradients vary.
         start: where the first ascent begins; at random if None.
     """
     module = oracle.module._model if isinstance(oracle.module, Counting) else oracle.module
@@ -71,16 +71,18 @@ def second_opinion(
         begin: torch.Tensor | None = None,
         targets: int = 0,
         asks: int = 0,
+        times: int = 1,
     ) -> None:
+        steps //= times
         if not len(rows) or steps < 1:
             return
         mine = points.take(rows)
         names = f"second-opinion/{name}"
         if targets:
-            one = apgd_targeted(by, mine, steps=steps, targets=targets, eot=eot, name=names)
+            one = apgd_targeted(by, mine, steps=steps, targets=targets, eot=times, name=names)
         else:
             given = None if begin is None else begin[rows]
-            one = apgd(by, mine, dlr, steps=steps, eot=eot, name=names, start=given)
+            one = apgd(by, mine, dlr, steps=steps, eot=times, name=names, start=given)
         cells = rows.cpu().numpy()
         # Differences make of each gradient so many passes.
         found.forwards[cells] += one.forwards + 1 + asks * one.backwards
@@ -106,12 +108,13 @@ def second_opinion(
                     by, f"{number}/{targets}", (mine & ~found.broken).nonzero()[:, 0],
                     steps=min(int(share * room) // max(targets, 1), _LONGEST),
                     begin=start if number == 0 else None, targets=targets,
+                    times=eot if by.varies else 1,
                 )  # fmt: skip
     differences = DifferencesOracle(module, oracle.draws, oracle.width)
     asks = 2 * differences.directions
     ascend(
-        differences, "differences", found.open, steps=queries // (asks + 1) // eot,
-        begin=found.reached, asks=asks,
+        differences, "differences", found.open, steps=queries // (asks + 1),
+        begin=found.reached, asks=asks, times=eot,
     )  # fmt: skip
     return found
 

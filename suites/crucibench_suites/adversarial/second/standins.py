@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,8 +27,14 @@ _WIDE = (0.5, 1.0)
 _UNEXPLAINED = 0.5
 """The share of a part's changes that its gradient leaves open, from which it is taken as wrong."""
 
+_VARIES = 0.05
+"""What two passes may lie apart, relative to the gradient, for float reasons alone."""
+
 _ALIKE = 0.99
 """The cosine of gradients from which one is no other opinion than the next."""
+
+_RIDGE = 0.1
+"""Of the mean square of scores inside, what holds their weights together."""
 
 _AGREES = 0.5
 """The share of inputs that scores inside must name the class of, to stand for the answer's."""
@@ -224,8 +230,14 @@ def _tail(answer: torch.Tensor, scores: Sequence[torch.Tensor]) -> dict[int, flo
     basis = torch.stack([one.flatten() for one in columns], 1).cpu().numpy()
     import numpy as np
 
-    weights = np.linalg.lstsq(basis, target.cpu().numpy(), rcond=None)[0]
+    # Scores of nearly the same are told apart by no fit: what it leaves open is shared equally.
     equal = np.full(len(scores), 1 / len(scores))
+    mean = basis @ equal
+    wanted = target.cpu().numpy()
+    equal *= (mean @ wanted) / max(mean @ mean, 1e-300)
+    gram = basis.T @ basis
+    gram += _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    weights = equal + np.linalg.solve(gram, basis.T @ (wanted - basis @ equal))
     for chosen in (weights, equal):
         summed = torch.stack([w * one for w, one in zip(chosen, columns, strict=True)]).sum(0)
         if float((summed.argmax(1) == own.argmax(1)).double().mean()) >= _AGREES:
@@ -235,9 +247,15 @@ def _tail(answer: torch.Tensor, scores: Sequence[torch.Tensor]) -> dict[int, flo
 
 @dataclass(frozen=True)
 class RewiredOracle(ModuleOracle):
-    """Answers of a model, and gradients of a stand-in."""
+    """Answers of a model, and gradients of a stand-in.
+
+    Attributes:
+        rewired: the stand-in.
+        varies: whether its gradients differ from one pass to the next.
+    """
 
     rewired: Rewired | None = None
+    varies: bool = False
 
     def scored(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the model's logits, and the stand-in's."""
@@ -273,7 +291,7 @@ class DifferencesOracle(ModuleOracle):
         return nn.functional.interpolate(signs, size=(height, width)).to(x)
 
 
-def stand_ins(oracle: ModuleOracle, shape: Sequence[int]) -> list[ModuleOracle]:
+def stand_ins(oracle: ModuleOracle, shape: Sequence[int]) -> list[RewiredOracle]:
     """Returns oracles whose gradients differ, the model's own first.
 
     Which parts are wrong is found on images of noise, the same for every batch. They and the
@@ -287,7 +305,7 @@ def stand_ins(oracle: ModuleOracle, shape: Sequence[int]) -> list[ModuleOracle]:
     device = next((one.device for one in module.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((_PROBES, *shape), generator=generator).to(device)
-    found: list[ModuleOracle] = []
+    found: list[RewiredOracle] = []
     slopes: list[torch.Tensor] = []
     for rewired in (_Plain(module), Rewired(module), Rewired(module, bridged=True)):
         with suppress(RuntimeError):
@@ -296,12 +314,17 @@ def stand_ins(oracle: ModuleOracle, shape: Sequence[int]) -> list[ModuleOracle]:
                     answer, now = rewired.watch(x)
                     rewired.broken = _broken(rewired, now, generator)
                     rewired.tail = _tail(answer, _scores(now, answer))
-            oracle = RewiredOracle(module, oracle.draws, oracle.width, rewired=rewired)
-            slope = oracle.gradient(x, _lead)[2].double().flatten(1)
+            one = RewiredOracle(module, oracle.draws, oracle.width, rewired=rewired)
+            # By the same draws what is random is no other gradient.
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                slope = one.gradient(x, _lead)[2].double().flatten(1)
+                again = one.gradient(x, _lead)[2].double().flatten(1)
+            apart = (again - slope).norm(dim=1) > _VARIES * slope.norm(dim=1)
             news = all(_cosine(slope, other) < _ALIKE for other in slopes)
             # A gradient that is turned for some inputs alone may be right for all of these.
             if news or (rewired.tail and not rewired.bridged):
-                found.append(oracle)
+                found.append(replace(one, varies=bool(apart.any())))
                 slopes.append(slope)
     return found
 
