@@ -27,6 +27,12 @@ _WIDE = (0.5, 1.0)
 _UNEXPLAINED = 0.5
 """The share of a part's changes that its gradient leaves open, from which it is taken as wrong."""
 
+_WINDOW = 5
+"""Pixels across, of the kernels that stand in for what is done to images."""
+
+_FITS, _BESIDE = 0.3, 0.01
+"""What of the changes a kernel explains at least, and what of it lies beside its middle."""
+
 _VARIES = 0.05
 """What two passes may lie apart, relative to the gradient, for float reasons alone."""
 
@@ -48,6 +54,7 @@ class _Pass:
     seen: list[torch.Tensor] = field(default_factory=list)
     calls: list[tuple[str, int, torch.Tensor]] = field(default_factory=list)
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    bridges: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     depth: int = 0
 
 
@@ -58,12 +65,14 @@ class Rewired:
         module: canonical input (m, ...) to logits (m, K).
         bridged: whether parts that take something of the input's size get it from the input itself.
         broken: parts, by name, for whose slope differences stand in.
+        ways: kernels that lead back to images over which parts, by name, got what they are given.
         tail: weights of inner scores, by the place of their call, that stand for the answer.
     """
 
     def __init__(self, module: nn.Module, *, bridged: bool = False) -> None:
         self.module, self.bridged = module, bridged
         self.broken: frozenset[str] = frozenset()
+        self.ways: dict[str, torch.Tensor] = {}
         self.tail: dict[int, float] = {}
 
     def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,27 +105,32 @@ class Rewired:
             if not args or not _is_batch(args[0], now.x):
                 return None
             with torch.enable_grad():
-                taken = self._link(now, args[0])
+                taken = self._link(now, args[0], name)
             now.inputs.setdefault(name, taken.detach())
             now.seen.append(taken)
             return None if taken is args[0] else (taken, *args[1:])
 
         return hook
 
-    def _link(self, now: _Pass, given: torch.Tensor) -> torch.Tensor:
-        """Returns what a part is given, with a gradient back to where it came from."""
+    def _link(self, now: _Pass, given: torch.Tensor, name: str) -> torch.Tensor:
+        """Returns what the part `name` is given, with a gradient back to where it came from."""
         for source in reversed(now.seen):
             if source is given:
                 return given
             if source.numel() == given.numel() and torch.equal(source.view_as(given), given):
                 return source.view_as(given)
-        if self.bridged and given.numel() == now.x.numel():
-            return _through(now.x, given)
-        # What was made without a graph may yet say that it requires a gradient: views do.
-        if given.grad_fn is not None:
-            return given
         like = [source for source in now.seen if source.numel() == given.numel()]
-        return _through(like[-1], given) if like else given
+        if self.bridged and given.numel() == now.x.numel():
+            like = [now.x]
+        # What was made without a graph may yet say that it requires a gradient: views do.
+        elif given.grad_fn is not None or not like:
+            return given
+        now.bridges[name] = (like[-1].detach(), given.detach())
+        return _through(self._way(name, like[-1]), given)
+
+    def _way(self, name: str, images: torch.Tensor) -> torch.Tensor:
+        kernel = self.ways.get(name)
+        return images if kernel is None else nn.functional.conv2d(images, kernel, padding="same")
 
     def _after(self, now: _Pass, name: str) -> Callable[..., Any]:
         def hook(part: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
@@ -126,7 +140,9 @@ class Rewired:
             given = args[0] if args and _is_batch(args[0], now.x) else None
             if given is not None and given.requires_grad:
                 with torch.enable_grad():
-                    if name in self.broken:
+                    if name in self.ways and _is_image(given) and out.shape == given.shape:
+                        out = _through(self._way(name, given), out)
+                    elif name in self.broken:
                         out = given_slope(part, given, out)
                     elif out.grad_fn is None:
                         out = part.forward(*args)
@@ -194,6 +210,47 @@ def _broken(rewired: Rewired, now: _Pass, generator: torch.Generator) -> frozens
             if _is_wrong(part, given, generator):
                 found.add(name)
     return frozenset(found)
+
+
+def _ways(rewired: Rewired, now: _Pass) -> dict[str, torch.Tensor]:
+    """Returns kernels for what lies in bridges and in parts whose gradient is wrong."""
+    parts = dict(rewired.module.named_modules())
+    pairs = dict(now.bridges)
+    for name in rewired.broken:
+        given = now.inputs[name]
+        pairs[name] = (given, parts[name].forward(given))
+    found = {name: _kernel(*pair) for name, pair in pairs.items() if _is_image(pair[0])}
+    return {name: kernel for name, kernel in found.items() if kernel is not None}
+
+
+def _is_image(given: torch.Tensor) -> bool:
+    return given.dim() == 4 and min(given.shape[2:]) >= _WINDOW
+
+
+def _kernel(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor | None:
+    """Returns the kernel (C, C, w, w) by which `values` follow from images of their shape best.
+
+    None where they are not of one shape, where it explains little, or no more than each pixel does
+    of its own.
+    """
+    if values.numel() != images.numel():
+        return None
+    seen = nn.functional.unfold(images.double(), _WINDOW, padding=_WINDOW // 2)
+    columns = seen.transpose(1, 2).flatten(0, 1)  # (m * H * W, C * w * w)
+    wanted = values.double().view(images.shape).permute(0, 2, 3, 1).flatten(0, 2)
+    columns, wanted = columns - columns.mean(0), wanted - wanted.mean(0)
+    if len(columns) < 2 * columns.shape[1]:
+        return None
+    weights = torch.linalg.lstsq(columns, wanted, driver="gelsd").solution
+    left = float((wanted - columns @ weights).square().sum() / wanted.square().sum())
+    channels = images.shape[1]
+    kernel = weights.T.reshape(channels, channels, _WINDOW, _WINDOW)
+    middle = kernel.clone()
+    middle[:, :, _WINDOW // 2, _WINDOW // 2] = 0
+    beside = float(middle.square().sum() / kernel.square().sum())
+    if not left <= 1 - _FITS or not beside > _BESIDE:
+        return None
+    return kernel.to(images)
 
 
 def _is_wrong(part: nn.Module, given: torch.Tensor, generator: torch.Generator) -> bool:
@@ -313,6 +370,7 @@ def stand_ins(oracle: ModuleOracle, shape: Sequence[int]) -> list[RewiredOracle]
                 with torch.no_grad():
                     answer, now = rewired.watch(x)
                     rewired.broken = _broken(rewired, now, generator)
+                    rewired.ways = _ways(rewired, now)
                     rewired.tail = _tail(answer, _scores(now, answer))
             one = RewiredOracle(module, oracle.draws, oracle.width, rewired=rewired)
             # By the same draws what is random is no other gradient.
