@@ -18,7 +18,7 @@ from crucibench_suites.adversarial.attacks.model import (
     Region,
     along,
 )
-from crucibench_suites.adversarial.second.standins import DifferencesOracle, stand_ins
+from crucibench_suites.adversarial.second.standins import DifferencesOracle, SmoothedOracle, stand_ins
 
 _LEFT = 0.1
 """Of the way to the boundary: what differences may still gain where gradients have ended."""
@@ -33,6 +33,8 @@ _RUNS = ((0, 0.3), (4, 0.7))
 _USEFUL = 0.5
 """Of what the best gradient gains with a step, what another must to be followed as well."""
 
+import os
+_NEAR = float(os.environ.get('NEAR','.25'))
 _SHARE = 0.25
 """Of the radius: the step by which differences go on."""
 
@@ -95,6 +97,7 @@ def second_opinion(
         found.reached[rows[better]] = one.reached[better]
 
     oracles = stand_ins(bare, points.x.shape[1:])
+    clean = margin(bare.logits(points.x), points.y)
     leads = _first_steps(oracles, points, found)
     useful = leads >= _USEFUL * leads.max(dim=0, keepdim=True).values.clamp(min=0)
     # The model's own gradient has had its turn before.
@@ -110,6 +113,17 @@ def second_opinion(
                     begin=start if number == 0 else None, targets=targets,
                     times=eot if by.varies else 1,
                 )  # fmt: skip
+    ask = _NEAR * clean.abs()
+    near = ~found.broken & (best >= -ask)
+    import os
+    R,ST=int(os.environ.get('R','8')),int(os.environ.get('ST','20'))
+    if os.environ.get('DBG'): print('near', int(near.sum()), 'of', int((~found.broken).sum()))
+    for number, by in enumerate(oracles):
+        for radius in points.eps.unique():
+            for restart in range(R):
+                rows = (near & useful[number] & ~found.broken & (points.eps == radius)).nonzero()[:, 0]
+                one = SmoothedOracle(module, oracle.draws, oracle.width, inner=by, size=float(radius)*float(os.environ.get('SIG','1')))
+                ascend(one, f"{number}/near/{restart}", rows, steps=ST, times=eot if by.varies else 1)
     differences = DifferencesOracle(module, oracle.draws, oracle.width)
     asks = 2 * differences.directions
     ascend(

@@ -7,10 +7,10 @@ Athalye, Carlini and Wagner 2018, with the parts found by asking them, not by re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 import torch
@@ -376,6 +376,27 @@ class DifferencesOracle(ModuleOracle):
         shape = (self.directions, channels, min(height, 8), min(width, 8))
         signs = torch.where(torch.rand(shape, generator=generator) < 0.5, -1.0, 1.0)
         return nn.functional.interpolate(signs, size=(height, width)).to(x)
+
+
+@dataclass(frozen=True)
+class SmoothedOracle(ModuleOracle):
+    """Answers of a model, and gradients from beside each point: in each step another way off."""
+
+    inner: ModuleOracle | None = None
+    size: float = 0.0
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def gradient(
+        self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns logits and losses as they are, and the gradient from a point beside."""
+        assert self.inner is not None
+        drawn = self.draws.normal(("beside",), f"second-opinion/{next(self.numbers)}", x.shape[1:])
+        beside = x + self.size * torch.from_numpy(drawn).to(x)
+        gradient = self.inner.gradient(beside, loss)[2]
+        with torch.no_grad():
+            logits, scores = self.inner.scored(x)
+        return logits, loss(scores), gradient
 
 
 def stand_ins(oracle: ModuleOracle, shape: Sequence[int]) -> list[RewiredOracle]:
