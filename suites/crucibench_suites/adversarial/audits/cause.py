@@ -18,8 +18,8 @@ from crucibench_suites.adversarial.second.standins import DifferencesOracle
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.scenario import AutoAttack
 
-_SHARE = 0.28
-"""Of the passes of all stages before, what the second opinion may take."""
+_SHARE, _SHARE_RANDOM = 0.27, 1.0
+"""Of the passes of all stages before, what ascents may take; of a model that is random."""
 
 _SETTLED = 50
 """Samples of which it is asked whether anything is settled."""
@@ -51,7 +51,8 @@ def choose_second(
         survived[:] = False
     eot = _EOT if random and threat.eot == 1 else threat.eot
     settle = spread(survived, _SETTLED)
-    allowed = _SHARE * passes(seen.earlier.values()) - settling_cost(eot) * settle.sum()
+    share = _SHARE if eot == 1 else _SHARE_RANDOM
+    allowed = share * passes(seen.earlier.values()) - settling_cost(eot) * settle.sum()
     allowed = int(allowed / max(survived.sum(), 1))
     queries = int(_OF_DIFFERENCES * allowed)
     if queries < eot * (2 * DifferencesOracle.directions + 1):

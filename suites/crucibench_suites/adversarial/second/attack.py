@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted
-from crucibench_suites.adversarial.attacks.losses import dlr, margin
+from crucibench_suites.adversarial.attacks.losses import dlr, log_odds, margin
 from crucibench_suites.adversarial.attacks.model import (
     Counting,
     Found,
@@ -34,7 +35,7 @@ _USEFUL = 0.5
 """Of what the best gradient gains with a step, what another must to be followed as well."""
 
 import os
-_NEAR = float(os.environ.get('NEAR','.25'))
+_NEAR = float(os.environ.get('NEAR','.4'))
 _SHARE = 0.25
 """Of the radius: the step by which differences go on."""
 
@@ -74,6 +75,8 @@ def second_opinion(
         targets: int = 0,
         asks: int = 0,
         times: int = 1,
+        target: torch.Tensor | None = None,
+        loss: Any = dlr,
     ) -> None:
         steps //= times
         if not len(rows) or steps < 1:
@@ -84,7 +87,7 @@ def second_opinion(
             one = apgd_targeted(by, mine, steps=steps, targets=targets, eot=times, name=names)
         else:
             given = None if begin is None else begin[rows]
-            one = apgd(by, mine, dlr, steps=steps, eot=times, name=names, start=given)
+            one = apgd(by, mine, loss, steps=steps, eot=times, name=names, start=given, target=None if target is None else target[rows])
         cells = rows.cpu().numpy()
         # Differences make of each gradient so many passes.
         found.forwards[cells] += one.forwards + 1 + asks * one.backwards
@@ -113,17 +116,22 @@ def second_opinion(
                     begin=start if number == 0 else None, targets=targets,
                     times=eot if by.varies else 1,
                 )  # fmt: skip
-    ask = _NEAR * clean.abs()
-    near = ~found.broken & (best >= -ask)
     import os
-    R,ST=int(os.environ.get('R','8')),int(os.environ.get('ST','20'))
-    if os.environ.get('DBG'): print('near', int(near.sum()), 'of', int((~found.broken).sum()))
+    R,ST=int(os.environ.get('R','12')),int(os.environ.get('ST','16'))
+    still = best - clean <= _MOVED * clean.abs()
     for number, by in enumerate(oracles):
         for radius in points.eps.unique():
             for restart in range(R):
-                rows = (near & useful[number] & ~found.broken & (points.eps == radius)).nonzero()[:, 0]
+                loss = (dlr, log_odds, dlr)[restart % 3]
+                tt = None
+                if restart % 3 == 2:
+                    with torch.no_grad(): ranked = by.scored(points.x)[1].argsort(dim=1, descending=True)
+                    ranked = ranked[ranked != points.y[:, None]].view(len(points), -1)
+                    tt = ranked[:, (restart // 3) % ranked.shape[1]]
+                near = best >= -_NEAR * (1 - restart / R) * clean.abs()
+                rows = ((near & by.rough | still) & useful[number] & ~found.broken & (points.eps == radius)).nonzero()[:, 0]
                 one = SmoothedOracle(module, oracle.draws, oracle.width, inner=by, size=float(radius)*float(os.environ.get('SIG','1')))
-                ascend(one, f"{number}/near/{restart}", rows, steps=ST, times=eot if by.varies else 1)
+                ascend(one, f"{number}/near/{restart}", rows, steps=ST, times=eot if by.varies else 1, target=tt, loss=loss)
     differences = DifferencesOracle(module, oracle.draws, oracle.width)
     asks = 2 * differences.directions
     ascend(

@@ -28,6 +28,9 @@ _WIDE = (0.5, 1.0)
 _UNEXPLAINED = 0.5
 """The share of a part's changes that its gradient leaves open, from which it is taken as wrong."""
 
+_ROUGH_STEP, _ROUGH = 1 / 64, 0.1
+"""By how much images are moved, and the share of changes that a gradient leaves open."""
+
 _WINDOW = 5
 """Pixels across, of the kernels that stand in for what is done to images."""
 
@@ -339,10 +342,12 @@ class RewiredOracle(ModuleOracle):
     Attributes:
         rewired: the stand-in.
         varies: whether its gradients differ from one pass to the next.
+        rough: whether the answer changes otherwise than they say: in steps, say.
     """
 
     rewired: Rewired | None = None
     varies: bool = False
+    rough: bool = False
 
     def scored(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the model's logits, and the stand-in's."""
@@ -433,9 +438,26 @@ def stand_ins(oracle: ModuleOracle, shape: Sequence[int]) -> list[RewiredOracle]
             news = all(_cosine(slope, other) < _ALIKE for other in slopes)
             # A gradient that is turned for some inputs alone may be right for all of these.
             if news or (rewired.tail and not rewired.bridged):
-                found.append(replace(one, varies=bool(apart.any())))
+                rough = _is_rough(one, x, slope, generator)
+                found.append(replace(one, varies=bool(apart.any()), rough=rough))
                 slopes.append(slope)
     return found
+
+
+def _is_rough(
+    oracle: RewiredOracle, x: torch.Tensor, slope: torch.Tensor, generator: torch.Generator
+) -> bool:
+    """Whether the lead beside images `x` is not what its slope (m, d) says."""
+    move = _ROUGH_STEP * _normal(x, generator)
+    leads = []
+    for beside in (x + move, x - move):
+        with torch.no_grad():
+            leads.append(oracle.scored(beside)[1].double())
+    first = oracle.scored(x)[1].detach().topk(2, dim=1).indices
+    seen = [one.gather(1, first) for one in leads]
+    change = (seen[0][:, 0] - seen[0][:, 1]) - (seen[1][:, 0] - seen[1][:, 1])
+    expected = 2 * (slope * move.double().flatten(1)).sum(1)
+    return not float((change - expected).square().sum()) <= _ROUGH * float(change.square().sum())
 
 
 class _Plain(Rewired):
