@@ -147,9 +147,7 @@ class RadiusSearch:
         self._threat = self._threat.model_copy(update=budget)
         self.descend(SECOND, ledger, restarts=1)
 
-    def unsettled(
-        self, ledger: Ledger, asked: NDArray[np.bool_], *, eot: int
-    ) -> NDArray[np.int64]:
+    def unsettled(self, ledger: Ledger, asked: NDArray[np.bool_], *, eot: int) -> NDArray[np.int64]:
         """Returns 1 for samples of which nothing is settled, 0 for others, -1 if not `asked`."""
         open_ = np.where(asked, 0, -1)
         rows = np.flatnonzero(asked & (ledger.level > self._floor))

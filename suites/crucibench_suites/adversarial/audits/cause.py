@@ -18,7 +18,7 @@ from crucibench_suites.adversarial.second.standins import DifferencesOracle
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.scenario import AutoAttack
 
-_SHARE, _SHARE_RANDOM = 0.27, 1.0
+_SHARE, _SHARE_RANDOM = 0.22, 1.0
 """Of the passes of all stages before, what ascents may take; of a model that is random."""
 
 _SETTLED = 50
@@ -55,7 +55,7 @@ def choose_second(
     allowed = share * passes(seen.earlier.values()) - settling_cost(eot) * settle.sum()
     allowed = int(allowed / max(survived.sum(), 1))
     queries = int(_OF_DIFFERENCES * allowed)
-    if queries < eot * (2 * DifferencesOracle.directions + 1):
+    if queries < eot * (DifferencesOracle.extra[0] + 1):
         queries = 0
     steps = int(np.clip((allowed - queries) / 2, *_STEPS))
     budget = np.tile(np.array([steps, queries, eot]), (len(right), 1))

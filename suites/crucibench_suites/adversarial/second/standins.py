@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count, product
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -30,6 +30,9 @@ _UNEXPLAINED = 0.5
 
 _ROUGH_STEP, _ROUGH = 1 / 64, 0.1
 """By how much images are moved, and the share of changes that a gradient leaves open."""
+
+_LOCAL = (0.1, 0.5)
+"""The same, where one pixel of a window moves at a time."""
 
 _WINDOW = 5
 """Pixels across, of the kernels that stand in for what is done to images."""
@@ -145,7 +148,7 @@ class Rewired:
             if given is not None and given.requires_grad:
                 with torch.enable_grad():
                     if name in self.ways and _is_image(given) and out.shape == given.shape:
-                        out = _Local.apply(given, out, part)
+                        out = _Local.apply(given, out, part.forward)  # type: ignore[no-untyped-call]
                     elif name in self.broken:
                         out = given_slope(part, given, out)
                     elif out.grad_fn is None:
@@ -193,31 +196,27 @@ def given_slope(part: nn.Module, given: torch.Tensor, out: torch.Tensor) -> torc
 
 
 class _Local(torch.autograd.Function):
-    """What a part makes of images, with the slope of differences, window by window."""
+    """What a part makes of images, with the slope of differences, by pixels a window apart."""
 
     @staticmethod
-    def forward(context: Any, given: torch.Tensor, out: torch.Tensor, part: nn.Module) -> torch.Tensor:
+    def forward(context: Any, given: torch.Tensor, out: torch.Tensor, part: Any) -> torch.Tensor:
         context.save_for_backward(given)
         context.part = part
         return out.clone()
 
     @staticmethod
     def backward(context: Any, *slopes: torch.Tensor) -> Any:
-        (given,) = context.saved_tensors
-        (after,) = slopes
+        (given,), (after,) = context.saved_tensors, slopes
         found = torch.zeros_like(given)
-        import os
-        for share in eval(os.environ.get("LOC","(.1,.5)")):
+        places = product(range(given.shape[1]), range(_WINDOW), range(_WINDOW))
+        for (channel, row, column), share in product(places, _LOCAL):
             step = share * _spread(given)
-            for channel, row, column in product(range(given.shape[1]), *[range(_WINDOW)] * 2):
-                moved = torch.zeros_like(given)
-                moved[:, channel, row::_WINDOW, column::_WINDOW] = 1
-                change = context.part.forward(given + step * moved) - context.part.forward(
-                    given - step * moved
-                )
-                around = (change * after / (2 * step)).sum(1, keepdim=True)
-                around = nn.functional.avg_pool2d(around, _WINDOW, 1, _WINDOW // 2, divisor_override=1)
-                found[:, channel : channel + 1] += around * moved[:, channel : channel + 1]
+            moved = torch.zeros_like(given)
+            moved[:, channel, row::_WINDOW, column::_WINDOW] = 1
+            change = context.part(given + step * moved) - context.part(given - step * moved)
+            told = (change * after).sum(1, keepdim=True) / (2 * step)
+            around = nn.functional.avg_pool2d(told, _WINDOW, 1, _WINDOW // 2, divisor_override=1)
+            found += around * moved
         return found, None, None
 
 
@@ -248,7 +247,10 @@ def _broken(rewired: Rewired, now: _Pass, generator: torch.Generator) -> frozens
 def _ways(rewired: Rewired, now: _Pass) -> dict[str, torch.Tensor]:
     """Returns kernels for what lies in bridges and in parts whose gradient is wrong."""
     parts = dict(rewired.module.named_modules())
-    pairs = dict(now.bridges)
+    again = rewired.watch(now.x)[1].bridges  # what is drawn anew leads nowhere
+    pairs = {
+        name: pair for name, pair in now.bridges.items() if torch.equal(pair[1], again[name][1])
+    }
     for name in rewired.broken:
         given = now.inputs[name]
         pairs[name] = (given, parts[name].forward(given))
@@ -277,7 +279,7 @@ def _kernel(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor | None:
     weights = torch.linalg.lstsq(columns, wanted, driver="gelsd").solution
     left = float((wanted - columns @ weights).square().sum() / wanted.square().sum())
     channels = images.shape[1]
-    kernel = weights.T.reshape(channels, channels, _WINDOW, _WINDOW)
+    kernel: torch.Tensor = weights.T.reshape(channels, channels, _WINDOW, _WINDOW)
     middle = kernel.clone()
     middle[:, :, _WINDOW // 2, _WINDOW // 2] = 0
     beside = float(middle.square().sum() / kernel.square().sum())
@@ -336,17 +338,28 @@ def _tail(answer: torch.Tensor, scores: Sequence[torch.Tensor]) -> dict[int, flo
 
 
 @dataclass(frozen=True)
-class RewiredOracle(ModuleOracle):
-    """Answers of a model, and gradients of a stand-in.
+class StandIn(ModuleOracle):
+    """Answers of a model, and other gradients.
+
+    Attributes:
+        varies: whether they differ from one pass to the next.
+        extra: forwards and backwards that a gradient takes, beside one of each.
+    """
+
+    varies: bool = False
+    extra: ClassVar[tuple[int, int]] = (0, 0)
+
+
+@dataclass(frozen=True)
+class RewiredOracle(StandIn):
+    """Answers of a model, and gradients of the same module rewired.
 
     Attributes:
         rewired: the stand-in.
-        varies: whether its gradients differ from one pass to the next.
         rough: whether the answer changes otherwise than they say: in steps, say.
     """
 
     rewired: Rewired | None = None
-    varies: bool = False
     rough: bool = False
 
     def scored(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -356,11 +369,12 @@ class RewiredOracle(ModuleOracle):
 
 
 @dataclass(frozen=True)
-class DifferencesOracle(ModuleOracle):
+class DifferencesOracle(StandIn):
     """Answers of a model, and gradients of differences between them, in some wide directions."""
 
-    directions: int = 32
-    step: float = 1 / 32
+    directions: ClassVar[int] = 32
+    step: ClassVar[float] = 1 / 32
+    extra: ClassVar[tuple[int, int]] = (2 * directions, -1)
 
     def gradient(
         self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
@@ -384,12 +398,19 @@ class DifferencesOracle(ModuleOracle):
 
 
 @dataclass(frozen=True)
-class SmoothedOracle(ModuleOracle):
-    """Answers of a model, and gradients from beside each point: in each step another way off."""
+class SmoothedOracle(StandIn):
+    """Answers of a model, and gradients from beside each point: in each step another way off.
 
-    inner: ModuleOracle | None = None
+    Attributes:
+        inner: whose gradients.
+        size: standard deviation of each pixel.
+        numbers: of steps, which key the draws: one oracle is for one run of all samples at once.
+    """
+
+    inner: StandIn | None = None
     size: float = 0.0
     numbers: Iterator[int] = field(default_factory=count)
+    extra: ClassVar[tuple[int, int]] = (1, 0)
 
     def gradient(
         self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
