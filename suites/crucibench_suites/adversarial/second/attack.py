@@ -76,7 +76,7 @@ def second_opinion(
     oracles = stand_ins(bare, points.x.shape[1:])
     opinion = _Opinion(bare, points, eot)
     found = opinion.found
-    useful = _useful(oracles, points, found)
+    useful = opinion.useful(oracles)
     counts = useful.sum(dim=0)
     for number, by in enumerate(oracles):
         for count in range(1, len(oracles) + 1):
@@ -105,6 +105,25 @@ class _Opinion:
         self.found = Found(points)
         self._best = torch.full_like(points.eps, -torch.inf)
         self._clean = margin(bare.logits(points.x), points.y).to(self._best)
+
+    def useful(self, oracles: Sequence[StandIn]) -> torch.Tensor:
+        """Returns by which gradients a step gains about as much as by the best, (oracles, m).
+
+        Which leads anywhere is a matter of each sample: the others are spared its steps.
+        """
+        points, y = self._points, self._points.y
+        gains = []
+        for oracle in oracles:
+            slope = oracle.gradient(points.x, lambda logits: margin(logits, y))[2]
+            there = along(points.x, slope, _SHARE * points.eps, points.norm)
+            gains.append(margin(oracle.logits(there), y) - self._clean)
+        everyone = torch.arange(len(points), device=points.x.device)
+        self.found.cost(everyone, forwards=2 * len(oracles) + 1, backwards=len(oracles))
+        leads = torch.stack(gains)
+        found = leads >= _USEFUL * leads.max(dim=0, keepdim=True).values.clamp(min=0)
+        # The model's own gradient has had its turn before.
+        found[0] &= ~found[1:].any(dim=0)
+        return found
 
     def ascend(
         self,
@@ -171,29 +190,6 @@ class _Opinion:
 
 _LOSSES: tuple[Loss, ...] = (dlr, dlr, log_odds)
 """Of restarts in turn: the first of them towards a target."""
-
-
-def _useful(oracles: Sequence[StandIn], points: ImagePoints, found: Found) -> torch.Tensor:
-    """Returns by which gradients a step gains about as much as by the best, bool (oracles, m).
-
-    Which gradient leads anywhere is a matter of each sample: the others are spared its steps.
-    """
-
-    def loss(logits: torch.Tensor) -> torch.Tensor:
-        return margin(logits, points.y)
-
-    everyone = torch.arange(len(points), device=points.x.device)
-    gains, clean = [], loss(oracles[0].logits(points.x))
-    for oracle in oracles:
-        slope = oracle.gradient(points.x, loss)[2]
-        there = along(points.x, slope, _SHARE * points.eps, points.norm)
-        gains.append(loss(oracle.logits(there)) - clean)
-    found.cost(everyone, forwards=2 * len(oracles) + 1, backwards=len(oracles))
-    leads = torch.stack(gains)
-    useful = leads >= _USEFUL * leads.max(dim=0, keepdim=True).values.clamp(min=0)
-    # The model's own gradient has had its turn before.
-    useful[0] &= ~useful[1:].any(dim=0)
-    return useful
 
 
 def unsettled(
