@@ -12,11 +12,18 @@ from torch import nn
 
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.losses import margin
-from crucibench_suites.adversarial.attacks.model import ModuleOracle
+from crucibench_suites.adversarial.attacks.model import (
+    Found,
+    ImagePoints,
+    ModuleOracle,
+    runners_up,
+)
+from crucibench_suites.adversarial.second import attack
 from crucibench_suites.adversarial.second.standins import RewiredOracle, SmoothedOracle, stand_ins
 
 sys.path.append(str(Path(__file__).parent))
 from defences import Wrapped, straight_through
+from small_models import digits, train
 
 sys.path.pop()
 
@@ -122,3 +129,50 @@ def test_a_smoothed_gradient_comes_from_beside_in_each_step_elsewhere() -> None:
     assert 0.15 < float((first[0] - 1).std()) < 0.25  # of a slope of 2 x
     logits, losses, _ = by.gradient(x, lambda z: margin(z, torch.zeros(200, dtype=torch.long)))
     assert torch.equal(logits, curved(x)) and torch.allclose(losses, logits[:, 1] - logits[:, 0])
+
+
+def test_targets_are_ranked_by_the_scores_that_losses_are_made_of(linear: nn.Module) -> None:
+    stepped = Wrapped(linear, after=lambda z: (z * 3).round() / 3)
+    x = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(1))
+    scores = linear(x)
+    points = ImagePoints(
+        x=x, y=scores.argmax(1), eps=torch.full((6,), 0.1), ids=tuple("abcdef"), norm="linf"
+    )
+    found = runners_up(_found(stepped)[-1], points, Found(points))
+    assert torch.equal(found, scores.argsort(dim=1, descending=True)[:, 1:])
+
+
+class _Keeps(nn.Module):
+    """The largest quarter of the features of a perceptron, and no others."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        *features, self.head = model.children()
+        self.features = nn.Sequential(*features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.features(x)
+        least = features.topk(features.shape[1] // 4, dim=1).values[:, -1:]
+        logits: torch.Tensor = self.head(torch.where(features >= least, features, 0.0))
+        return logits
+
+
+@pytest.mark.parametrize("rough", [False, True])
+def test_ascents_begin_anew_where_answers_go_in_steps_alone(
+    rough: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlp = train("mlp", 0)
+    model = _Keeps(mlp) if rough else mlp
+    _, _, x, y = digits()
+    labels = torch.as_tensor(y)
+    rows = (model(x[:200]).argmax(1) == labels[:200]).nonzero()[:, 0]
+    ids = tuple(str(row) for row in rows.tolist())
+    eps = torch.full((len(rows),), 0.1)
+    points = ImagePoints(x=x[rows], y=labels[rows], eps=eps, ids=ids, norm="linf")
+    found = []
+    for restarts in (0, 9):
+        monkeypatch.setattr(attack, "_RESTARTS", restarts)
+        oracle = ModuleOracle(model, Draws(0, "attacks"))
+        found.append(attack.second_opinion(oracle, points, steps=40, queries=0, eot=1))
+    gained = int(found[1].broken.sum()) - int(found[0].broken.sum())
+    assert (gained > 2) if rough else (found[1].forwards == found[0].forwards).all()
