@@ -2,8 +2,8 @@
 
 A defence is a module whose answers count, and a *way through*: a differentiable stand-in that its
 author would write for an adaptive attack. `BUILDING` were looked at while the second opinion was
-built, `HELD_OUT` were written when its thresholds were fixed; `REPAIRED` are those of them that
-showed a fault, and have had a change made for them since.
+built, `LOOKED_AT` were held out at first and have had changes made for them since; `HELD_OUT` were
+written when nothing was changed any more.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import nn
 
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "suites" / "adversarial"))
 from defences import DEFENCES, Wrapped, straight_through
+from small_models import digits
 
 
 @dataclass(frozen=True)
@@ -300,7 +301,7 @@ def _before(family: str, part: nn.Module, way: Any = None) -> Make:
     return make
 
 
-HELD_OUT: dict[str, Make] = {
+LOOKED_AT: dict[str, Make] = {
     "no graph": lambda nets: Defence("cut", Unwatched(nets[0]), nets[0]),
     "thermometer code": _before("quantised input", _Thermometer()),
     "cosine transform, rounded": _before("transformed input", _Cosines(0.4)),
@@ -325,7 +326,6 @@ HELD_OUT: dict[str, Make] = {
         nets[0],
     ),
     "shifted and brightened at random": _planted("random-augmentation", "random"),
-    # Written last, when nothing of the second opinion has been changed for a long time.
     "features of a code book": _split("coded inside", _coded, lambda f: f),
     "purified by 20 steps": lambda nets: Defence(
         "purified", Wrapped(nets[0], _purified), lambda x: nets[0](_smoother(x))
@@ -354,7 +354,121 @@ class _Borrowed(nn.Module):
         return straight_through(self.other(x), self.net(x))
 
 
-REPAIRED = ("no graph", "thermometer code", "another network's backward")
+class _Neighbours(nn.Module):
+    """Counts the labels of the fifteen nearest of known images, by features."""
+
+    def __init__(self, net: nn.Module, soft: bool = False) -> None:
+        super().__init__()
+        self.features, self.soft = nn.Sequential(*list(net.children())[:-1]), soft
+        x, y, _, _ = digits()
+        self.register_buffer("known", self.features(x).detach())
+        self.register_buffer("labels", nn.functional.one_hot(torch.as_tensor(y), 10).float())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        apart = torch.cdist(self.features(x), self.known)
+        if self.soft:
+            return ((-2 * apart).softmax(1) @ self.labels + 1e-6).log()
+        nearest = apart.topk(15, dim=1, largest=False).indices
+        return self.labels[nearest].sum(1)
+
+
+class _Routed(nn.Module):
+    """Lets one of three networks answer, by the quarters' ink; only the choice has a gradient."""
+
+    def __init__(self, nets: list[nn.Module], through: bool = False) -> None:
+        super().__init__()
+        self.nets, self.through = nn.ModuleList(nets[:3]), through
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ink = torch.stack([x[..., :4, :4], x[..., 4:, :4], x[..., 4:, 4:]]).flatten(2).mean(2)
+        answers = torch.stack([net(x) for net in self.nets])
+        chosen = answers[ink.argmax(0), torch.arange(len(x))]
+        return chosen if self.through else chosen.detach() + 0.1 * ink.T.sum(1, keepdim=True)
+
+
+def _low_rank(x: torch.Tensor) -> torch.Tensor:
+    """Keeps three singular values of each image; its directions have no gradient."""
+    basis = torch.linalg.svd(x.detach())[0][..., :3]
+    kept: torch.Tensor = basis @ basis.transpose(2, 3) @ x
+    return kept
+
+
+class _Table(nn.Module):
+    """Looks each feature up in a table of 24 values."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        edges = torch.linspace(0, 6, 24, device=features.device)
+        return (edges**0.8)[torch.bucketize(features.detach(), edges).clamp(max=23)]
+
+
+class _ShakyWeights(nn.Module):
+    """Draws its weights anew for each batch, around those that were trained."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shaken = {
+            name: weight + 0.3 * weight.detach().std() * torch.randn_like(weight)
+            for name, weight in self.net.named_parameters()
+        }
+        logits: torch.Tensor = torch.func.functional_call(self.net, shaken, x)
+        return logits
+
+
+def _keyed(x: torch.Tensor) -> torch.Tensor:
+    """Leaves out pixels that the image itself chooses, in a way that no neighbour shares."""
+    key = (x.flatten(1).double() * torch.arange(1, 65)).sum(1).view(-1, 1, 1, 1)
+    places = torch.arange(64.0, dtype=torch.float64).view(1, 1, 8, 8)
+    return x * (torch.frac((key * 1e4 + places * 12.9898).sin().abs() * 43758.5453) > 0.08)
+
+
+def _resized(x: torch.Tensor) -> torch.Tensor:
+    smaller = nn.functional.interpolate(x, size=6, mode="bilinear", antialias=True)
+    return nn.functional.interpolate(smaller, size=8, mode="bilinear")
+
+
+class _Remembers(nn.Module):
+    """Draws each image towards the nearest that is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("known", digits()[0])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            nearest = torch.cdist(x.flatten(1), self.known.flatten(1)).argmin(1)
+            return 0.6 * x + 0.4 * self.known[nearest]
+
+
+def _without_graph(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    return torch.no_grad()(function)
+
+
+HELD_OUT: dict[str, Make] = {
+    "votes of the nearest neighbours": lambda nets: Defence(
+        "nearest neighbours", _Neighbours(nets[0]), _Neighbours(nets[0], soft=True)
+    ),
+    "routed by the ink": lambda nets: Defence("routed", _Routed(nets), _Routed(nets, through=True)),
+    "three singular values": lambda nets: Defence(
+        "low rank", Wrapped(nets[0], _without_graph(_low_rank)), lambda x: nets[0](_low_rank(x))
+    ),
+    "features looked up in a table": _split(
+        "looked up", _Table(), lambda f: f.clamp(min=1e-3, max=6) ** 0.8
+    ),
+    "weights drawn anew": lambda nets: Defence("random weights", _ShakyWeights(nets[0]), nets[0]),
+    "steep contrast": lambda nets: Defence(
+        "steep",
+        Wrapped(nets[0], lambda x: torch.sigmoid(400 * (x - 0.5))),
+        lambda x: nets[0](torch.sigmoid(12 * (x - 0.5))),
+    ),
+    "pixels left out by a key": lambda nets: Defence("keyed", Wrapped(nets[0], _keyed), nets[0]),
+    "resized without a graph": lambda nets: Defence(
+        "resized", Wrapped(nets[0], _without_graph(_resized)), lambda x: nets[0](_resized(x))
+    ),
+    "drawn towards what is known": _before("memory", _Remembers()),
+}
 
 HONEST: dict[str, Callable[[list[nn.Module]], nn.Module]] = {
     **{

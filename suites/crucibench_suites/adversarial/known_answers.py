@@ -94,7 +94,7 @@ def _series(stage: str, gained: int, unsettled: int = 0) -> AuditCase:
     last = _attacked(attack=np.full(_N, stage, dtype=object), level=_first(gained, 0, 1))
     joined = {name: np.concatenate([one.records.array(name) for one in (own, last)])
               for name in own.records.table.column_names if name != "point"}  # fmt: skip
-    joined["unsettled"] = np.arange(2 * _N) >= 2 * _N - unsettled
+    joined["unsettled"] = (np.arange(2 * _N) >= 2 * _N - unsettled).astype(np.int64)
     return _case(example_cell(joined, own.samples.targets), _QUICK)
 
 

@@ -179,7 +179,8 @@ class AutoAttack(Attacked):
             }
         if stage == SECOND:
             steps, queries, eot = work.carry["budget"][0]
-            open_ = search.second_opinion(ledger, steps=steps, queries=queries, eot=eot)
+            search.second_opinion(ledger, steps=steps, queries=queries, eot=eot)
+            open_ = search.unsettled(ledger, work.carry["settle"], eot=eot)
             return {**self.columns(work, ledger, stage), "unsettled": open_}
         if stage == AGAIN:
             search.again(self.protocol.attacks, ledger)

@@ -134,22 +134,23 @@ class RadiusSearch:
                     self.descend(attack, ledger, rows)
             rows = rows[ledger.level[rows] < before[rows]]
 
-    def second_opinion(
-        self, ledger: Ledger, *, steps: int, queries: int, eot: int
-    ) -> NDArray[np.bool_]:
-        """Asks once more what survived; returns of which samples nothing is settled, (n,).
+    def second_opinion(self, ledger: Ledger, *, steps: int, queries: int, eot: int) -> None:
+        """Asks once more what survived.
 
         Args:
             ledger: what is known.
-            steps: of all ascents by gradients.
+            steps: gradients of each sample, of all ascents by them.
             queries: for the ascent by differences.
             eot: answers averaged, of models that are random.
         """
         budget = {"steps": steps, "queries": queries, "eot": eot}
         self._threat = self._threat.model_copy(update=budget)
         self.descend(SECOND, ledger, restarts=1)
-        open_ = np.zeros(len(self._batch), dtype=np.bool_)
-        rows = np.flatnonzero(ledger.level > self._floor)
+
+    def unsettled(self, ledger: Ledger, asked: NDArray[np.bool_], *, eot: int) -> NDArray[np.int64]:
+        """Returns 1 for samples of which nothing is settled, 0 for others, -1 if not `asked`."""
+        open_ = np.where(asked, 0, -1)
+        rows = np.flatnonzero(asked & (ledger.level > self._floor))
         if len(rows):
             reached = self.reached[torch.from_numpy(rows).to(self._x.device)]
             points = self._points(rows, ledger.level[rows] - 1)

@@ -18,7 +18,7 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.statistic import at_common_effort
 from crucibench.contracts.verdict import Severity, Verdict, verdict_of
 from crucibench_suites.adversarial import known_answers
-from crucibench_suites.adversarial.audits import queries
+from crucibench_suites.adversarial.audits import cause, queries
 from crucibench_suites.adversarial.audits.probed import beyond
 from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, PROBE, SHARE, choose
 from crucibench_suites.adversarial.probing.collecting import computes_gradients
@@ -340,7 +340,7 @@ class _Counts(nn.Module):
         self.backwards += len(gradient)
 
 
-@pytest.mark.parametrize("defence", ["", "dead-gradient", "temperature-1e4"])
+@pytest.mark.parametrize("defence", ["", "dead-gradient", "quantised-input", "temperature-1e4"])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_probes_cost_what_they_say_and_at_most_a_quarter(
     attacked: Any, mlp: Any, images: Any, defence: str, norm: str
@@ -354,8 +354,8 @@ def test_probes_cost_what_they_say_and_at_most_a_quarter(
     # And the clean pass; what is asked about parts of the model, on noise, is not of samples.
     parts = counts.forwards - frame["forwards"].sum() - N
     again = int((frame["attack"] == "second-opinion").any())
-    assert again == (defence == "dead-gradient")
-    assert (parts == 0) if not again else 0 < parts <= 5 * 12 * 3
+    assert again == (defence in ("dead-gradient", "quantised-input"))
+    assert (parts == 0) if not again else 0 < parts <= 19 * 12 * 3
     assert 0 <= counts.backwards - frame["backwards"].sum() <= parts
     cost = frame.groupby("attack")[["forwards", "backwards"]].sum().sum(axis=1)
     assert cost[PROBE] <= 0.25 * cost.drop(PROBE).sum()
@@ -443,6 +443,17 @@ def test_few_samples_are_no_few_findings() -> None:
 def test_a_straight_through_estimator_is_what_it_says() -> None:
     x = torch.rand(3).requires_grad_()
     assert torch.equal(straight_through(x, x.round()).detach(), x.detach().round())
+
+
+def test_of_some_samples_it_is_asked_whether_anything_is_settled(
+    attacked: Any, mlp: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cause, "_SETTLED", 3)
+    _, evidence = attacked(DEFENCES["dead-gradient"](mlp, torch.zeros(1)))
+    frame = evidence.own.records.frame()
+    told = frame.loc[frame["attack"] == SECOND, "unsettled"]
+    assert len(told) > 3
+    assert sorted(told)[-4:] == [-1, 0, 0, 0]
 
 
 def test_models_are_compared_at_the_effort_that_both_had() -> None:

@@ -53,6 +53,7 @@ def apgd(
     eot: int = 1,
     name: str = "apgd",
     start: torch.Tensor | None = None,
+    target: torch.Tensor | None = None,
 ) -> Found:
     """Drives `loss` up from random starts.
 
@@ -67,13 +68,18 @@ def apgd(
             random.
         name: of the draws.
         start: where the first restart begins, shape as ``points.x``; at random if None.
+        target: a class for each point, shape (m,), that the loss is told of.
     """
     found = Found(points)
     for rows, numbers in _restarted(points, restarts, oracle, found):
         begin = _starts(oracle, points, rows, [f"{name}/{at}" for at in range(restarts)], numbers)
         if start is not None:
             begin[numbers == 0] = start[rows[numbers == 0]]
-        _climb(oracle, points.take(rows), loss, begin, steps=steps, eot=eot, into=(rows, found))
+        aim = None if target is None else target[rows]
+        _climb(
+            oracle, points.take(rows), loss, begin, steps=steps, eot=eot, target=aim,
+            into=(rows, found),
+        )  # fmt: skip
     return found
 
 

@@ -246,7 +246,8 @@ def attack_ball(attack: Attack, given: Ball) -> Found:
 
 def runners_up(oracle: ModuleOracle, points: ImagePoints, found: Found) -> torch.Tensor:
     """Returns all other classes of each point, the likeliest first, shape (m, K - 1)."""
-    ranked = oracle.logits(points.x).argsort(dim=1, descending=True)
+    with torch.no_grad():
+        ranked = oracle.scored(points.x)[1].argsort(dim=1, descending=True)
     found.cost(torch.arange(len(points)), forwards=1)
     return ranked[ranked != points.y[:, None]].view(len(points), -1)
 

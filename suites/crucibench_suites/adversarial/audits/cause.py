@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 from crucibench.contracts.attack import attacks
 from crucibench.contracts.scenario import Selection, StageView
 from crucibench_suites.adversarial.audits.probed import Probed, causes, is_random
-from crucibench_suites.adversarial.probing.choosing import PROBE, passes
+from crucibench_suites.adversarial.probing.choosing import PROBE, passes, spread
 from crucibench_suites.adversarial.second.attack import settling_cost
 from crucibench_suites.adversarial.second.standins import DifferencesOracle
 
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.scenario import AutoAttack
 
-_SHARE = 0.28
-"""Of the passes of all stages before, what the second opinion may take."""
+_SHARE, _SHARE_RANDOM = 0.22, 1.0
+"""Of the passes of all stages before, what ascents may take; of a model that is random."""
+
+_SETTLED = 50
+"""Samples of which it is asked whether anything is settled."""
 
 _STEPS = (16, 1000)
 _OF_DIFFERENCES = 0.3
@@ -47,14 +50,16 @@ def choose_second(
     if not cause and _unseen_gained(seen, scenario.protocol.attacks) < _GAINED:
         survived[:] = False
     eot = _EOT if random and threat.eot == 1 else threat.eot
-    allowed = int(_SHARE * passes(seen.earlier.values()) / max(survived.sum(), 1))
-    allowed -= settling_cost(eot)
+    settle = spread(survived, _SETTLED)
+    share = _SHARE if eot == 1 else _SHARE_RANDOM
+    allowed = share * passes(seen.earlier.values()) - settling_cost(eot) * settle.sum()
+    allowed = int(allowed / max(survived.sum(), 1))
     queries = int(_OF_DIFFERENCES * allowed)
-    if queries < eot * (2 * DifferencesOracle.directions + 1):
+    if queries < eot * (DifferencesOracle.extra[0] + 1):
         queries = 0
-    steps = int(np.clip((allowed - queries) / (2 * eot), _STEPS[0] // min(eot, 4), _STEPS[1]))
+    steps = int(np.clip((allowed - queries) / 2, *_STEPS))
     budget = np.tile(np.array([steps, queries, eot]), (len(right), 1))
-    return Selection(survived, {"level": level, "budget": budget})
+    return Selection(survived, {"level": level, "budget": budget, "settle": settle})
 
 
 def _unseen_gained(seen: StageView, stages: Collection[str]) -> int:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from crucibench.contracts.audit import Audit
 from crucibench.contracts.evidence import Evidence, Findings
@@ -27,9 +26,9 @@ class Opinion:
     """What the second opinion found.
 
     Attributes:
-        asked: samples that had survived.
+        asked: samples that had survived, of which it was asked whether anything is settled.
         moved: of all samples, the most that it broke at one radius.
-        open: survivors of which nothing is settled.
+        open: those of them of which nothing is.
         samples: all of them.
     """
 
@@ -69,9 +68,8 @@ def _read(evidence: Evidence, scenario: Any) -> Opinion | None:
     frame = evidence.own.records.frame()
     open_ = frame.loc[frame["attack"] == SECOND, "unsettled"]
     return Opinion(
-        int(asked.sum()), int(broken.sum(axis=1).max()), int(pd.Series(open_).astype(bool).sum()),
-        len(asked),
-    )  # fmt: skip
+        int((open_ >= 0).sum()), int(broken.sum(axis=1).max()), int((open_ > 0).sum()), len(asked)
+    )
 
 
 def weighed(
