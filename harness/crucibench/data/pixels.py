@@ -8,16 +8,15 @@ the others are decoded wherever they are asked for.
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from crucibench.data.columnar import MappedTable
 from crucibench.util import doors
 from crucibench.util.doors import storing
 
@@ -27,8 +26,7 @@ KEPT_AT_MOST = 1 << 30
 LARGEST = 1 << 20
 """Bytes of the largest image that is kept: a batch of them is held in memory."""
 
-_FILE = "pixels.arrow"
-_SCHEMA = pa.schema([("pixels", pa.large_binary()), ("shape", pa.list_(pa.int32(), 3))])
+_PIXELS, _PLACES = "pixels.bin", "pixels.npy"
 
 Kept = NDArray[np.uint8] | None
 
@@ -45,25 +43,25 @@ def keeping(folder: Path) -> Iterator[Callable[[Sequence[Kept]], None]]:
     Each is (H, W, C) pixels, or None where it is not to be kept.
     """
     left = min(KEPT_AT_MOST, shutil.disk_usage(folder).free // 8)
-    with storing(folder / _FILE):
-        stream = doors.open_file(folder / _FILE, "wb")
-    with stream as sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
+    places: list[tuple[int, int, int, int]] = []
+    with storing(folder / _PIXELS):
+        stream = doors.open_file(folder / _PIXELS, "wb")
+    with stream as sink:
 
         def keep(images: Sequence[Kept]) -> None:
             nonlocal left
-            if left <= 0:
-                return
-            left -= sum(image.nbytes for image in images if image is not None)
-            shapes = [(0, 0, 0) if image is None else image.shape for image in images]
-            flat = pa.array(np.array(shapes, dtype=np.int32).ravel())
-            columns = [
-                pa.array([None if image is None else image.tobytes() for image in images],
-                         pa.large_binary()),
-                pa.FixedSizeListArray.from_arrays(flat, 3),
-            ]  # fmt: skip
-            writer.write(pa.record_batch(columns, schema=_SCHEMA))
+            for image in images:
+                if image is None or image.nbytes > left:
+                    places.append((-1, 0, 0, 0))
+                    continue
+                left -= image.nbytes
+                height, width, channels = image.shape
+                places.append((sink.tell(), height, width, channels))
+                sink.write(np.ascontiguousarray(image).data)
 
         yield keep
+    with storing(folder / _PLACES), doors.open_file(folder / _PLACES, "wb") as sink:
+        np.save(sink, np.array(places, dtype=np.int64).reshape(-1, 4))
 
 
 class KeptPixels:
@@ -76,19 +74,17 @@ class KeptPixels:
             folder: where they lie.
             lengths: of the roles, in the order in which they were read.
         """
-        data = MappedTable(folder / _FILE).data
-        self._pixels, self._shapes = data.column("pixels"), data.column("shape")
+        self._places = np.load(folder / _PLACES, mmap_mode="r")
+        # NumPy maps no empty file.
+        empty = not (folder / _PIXELS).stat().st_size
+        mapped = np.empty(0, np.uint8) if empty else np.memmap(folder / _PIXELS, mode="r")
+        self._pixels = mapped.view(np.ndarray)
         self._first = dict(zip(lengths, np.cumsum([0, *lengths.values()]), strict=False))
 
     def at(self, role: str, rows: NDArray[np.int64]) -> list[Kept]:
         """Returns the images at `rows` of a role, (H, W, C); None for one that was not kept."""
-        count = len(self._pixels)
-        return [
-            self._image(row) if row < count else None for row in (rows + self._first[role]).tolist()
-        ]
-
-    def _image(self, row: int) -> Kept:
-        content = self._pixels[row].as_buffer()
-        if content is None:
-            return None
-        return np.frombuffer(content, dtype=np.uint8).reshape(self._shapes[row].as_py())
+        found: list[Kept] = []
+        for start, *shape in self._places[rows + self._first[role]].tolist():
+            end = start + math.prod(shape)
+            found.append(None if start < 0 else self._pixels[start:end].reshape(shape))
+        return found
