@@ -156,6 +156,22 @@ for name in ("six.csv", "twenty.csv"):
     pd.DataFrame({"score": scores}).to_csv(name + ".scores", index=False)
 """
 
+POLICY = """
+schema_version: 1
+required:
+  - {address: "*:accuracy/clean/top-1", margin: 0.01}
+  - {address: "*:bias/groups/worst-group-top-1", margin: 0.01}
+supporting:
+  - {address: "*:accuracy/clean/balanced-accuracy", margin: 0.01}
+  - {address: "*:accuracy/clean/f1-macro", margin: 0.01}
+  - {address: "*:accuracy/clean/auroc", margin: 0.01}
+  - {address: "*:accuracy/clean/average-precision", margin: 0.01}
+  - {address: "*:accuracy/clean/log-loss", margin: 0.02}
+  - {address: "*:accuracy/clean/ece-l2-15-equal-mass-debiased-top-label", margin: 0.01}
+  - {address: "*:bias/groups/demographic-parity-difference", margin: 0.01}
+  - {address: "*:bias/groups/equalized-odds-difference", margin: 0.01}
+"""
+
 
 class Taken(NamedTuple):
     """What a process took.
@@ -238,6 +254,9 @@ def cases(evidently: str, rows: int) -> list[list[Case]]:
                                      "accuracy,bias", "second"), fresh=False),
         Case("`compare` of both", ["sh", "-c", f"{COMMAND} compare first/* second/*"],
              fresh=False),
+        Case("`gate` of both, 10 numbers",
+             ["sh", "-c", f"{COMMAND} gate -q --baseline first/* --candidate second/*"],
+             fresh=False),
     ]  # fmt: skip
     return [
         six, twenty,
@@ -274,6 +293,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "models.py").write_text(textwrap.dedent(MODELS), encoding="utf-8")
+        (folder / "policy.yaml").write_text(POLICY, encoding="utf-8")
         for code in (DATA, SCORES):
             subprocess.run(
                 [sys.executable, "-c", code, str(asked.rows)], cwd=folder, check=True
