@@ -2,16 +2,16 @@
 
     python benchmarks/corruptions.py --peer-python PEER/bin/python
 
-The peer needs an environment of its own, in which it runs: Python 3.11 with setuptools<70, numpy<2,
-scikit-image 0.22, opencv-python-headless and imagecorruptions 1.1.2 (without its dependencies). Its
-glass blur calls scikit-image by a name that is gone there; one function passes the call on. It
-corrupts one image at one severity a call, as it is made to be used; ours are asked for all five of
-a batch at once. Either gets images in its own form: the peer bytes, channels side by side, ours
-float32 in [0, 1], channel by channel. What ours gives back a model takes as it is; what the peer
-gives back is bytes, and so it has two columns: for these, and until they are such floats, too. Both
-run on the same photographs, turn by turn, and the fastest of the repeats counts for each corruption
-(other work on the machine only ever adds time). On one thread, the default, the time is the
-processor's; on more, the wall clock's.
+The peer needs an environment of its own, in which it runs: setuptools<81, and the current numpy,
+scipy, scikit-image, opencv-python-headless and imagecorruptions (without its dependencies). It asks
+NumPy and scikit-image for names that are gone; two lines pass them on. It corrupts one image at one
+severity a call, as it is made to be used; ours are asked for all five of a batch at once. Either
+gets images in its own form: the peer bytes, channels side by side, ours float32 in [0, 1], channel
+by channel. What ours gives back a model takes as it is; what the peer gives back is bytes, and so
+it has two columns: for these, and until they are such floats, too. Both run on the same
+photographs, turn by turn, and the fastest of the repeats counts for each corruption (other work on
+the machine only ever adds time). On one thread, the default, the time is the processor's; on more,
+the wall clock's.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ CLOCKS: dict[bool, Callable[[], float]] = {True: time.process_time, False: time.
 
 _PEER = """
 import json, os, sys, time, warnings
+from importlib.metadata import version
 warnings.simplefilter("ignore")
 import cv2, numpy as np
 import imagecorruptions.corruptions as peer
 from imagecorruptions import corrupt
+np.float_ = np.float64
 blurred = peer.gaussian
 def gaussian(image, sigma, multichannel=False, **more):
     return blurred(image, sigma=sigma, channel_axis=-1 if multichannel else None, **more)
@@ -49,6 +51,8 @@ peer.gaussian = gaussian
 cv2.setNumThreads(int(sys.argv[2]))
 images = np.load(sys.argv[1])
 clock = time.process_time if sys.argv[2] == "1" else time.perf_counter
+stack = ("imagecorruptions", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pillow")
+print(", ".join(f"{name} {version(name)}" for name in stack), flush=True)
 for line in sys.stdin:
     name = line.strip()
     bare = spent = 0.0
@@ -87,6 +91,8 @@ class Peer:
             [python, "-c", _PEER, str(images), str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         )  # fmt: skip
+        assert self._process.stdout is not None
+        self.stack = self._process.stdout.readline().strip()
 
     def seconds(self, name: str) -> tuple[float, float]:
         """Returns how long all images take at all severities, as bytes and as floats."""
@@ -228,9 +234,9 @@ def main() -> None:
         "Corruptions of images of 224 pixels",
         [
             f"Milliseconds an image and severity, {asked.images} photographs at severities 1 to 5, "
-            f"{asked.threads} thread(s) on either side; imagecorruptions 1.1.2 with NumPy 1.26, "
-            "SciPy 1.17, scikit-image 0.22, OpenCV 4.11, Pillow 13.0. Ours work on "
-            f"32-bit floats in batches of {BATCH}, all severities from one set of draws.",
+            f"{asked.threads} thread(s) on either side; {peer.stack if peer else 'no peer'}. "
+            f"Ours work on 32-bit floats in batches of {BATCH}, all severities from one set of "
+            "draws.",
             "",
             *table(
                 ["corruption", "ours, ms", "imagecorruptions, ms", "ratio", "floats, ms", "ratio"],

@@ -81,6 +81,18 @@ for column, values, name in (("y", y, "many.parquet"), ("p", p, "m.parquet")):
 
 np.savez("images.npz", x=rng.integers(0, 256, (10_000, 3, 32, 32), dtype=np.uint8),
          y=rng.integers(0, 10, 10_000))
+
+from pathlib import Path
+from PIL import Image
+for name, count, side in (("png224", 1000, 224), ("jpg224", 2000, 224), ("jpg64", 5000, 64)):
+    for at in range(count):
+        coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+        pixels = np.array(picture) // 2 + rng.integers(0, 6, (side, side, 3), dtype=np.uint8)
+        pixels[:8, :8] = 25 * (at % 10) + 12
+        folder = Path(name) / f"class{at % 10}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{at}.{name[:3]}", quality=90)
 """
 
 MODELS = """
@@ -94,6 +106,16 @@ def cnn():
     for inner, outer in ((3, 32), (32, 64), (64, 128)):
         layers += [nn.Conv2d(inner, outer, 3, 2, 1), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
+
+
+class Corner(nn.Module):
+    def forward(self, x):
+        grey = x[:, :, :8, :8].mean((1, 2, 3))[:, None] * 255
+        return -((grey - 25 * torch.arange(10) - 12) ** 2) / 50
+
+
+def corner():
+    return Corner().eval()
 """
 
 BARE = """
@@ -109,6 +131,37 @@ with torch.no_grad():
         batch = torch.from_numpy(x[start:start + 256]).float() / 255
         parts.append(model(batch).softmax(1))
 scores = torch.cat(parts).numpy()
+said = scores.argmax(1)
+metrics.accuracy_score(y, said), metrics.balanced_accuracy_score(y, said)
+metrics.f1_score(y, said, average="macro"), metrics.matthews_corrcoef(y, said)
+metrics.log_loss(y, scores), metrics.roc_auc_score(y, scores, multi_class="ovr")
+metrics.top_k_accuracy_score(y, scores, k=5)
+"""
+
+LOADER = """
+import sys
+from pathlib import Path
+import numpy as np, torch
+from PIL import Image
+from sklearn import metrics
+from torch.utils.data import DataLoader, Dataset
+from models import corner
+torch.set_num_threads(1)
+files = sorted(Path(sys.argv[1]).rglob("*.*"))
+class Images(Dataset):
+    def __len__(self):
+        return len(files)
+    def __getitem__(self, at):
+        with Image.open(files[at]) as image:
+            pixels = np.array(image.convert("RGB"))
+        label = int(files[at].parent.name[-1])
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float().div(255), label
+model, parts, labels = corner(), [], []
+with torch.no_grad():
+    for batch, label in DataLoader(Images(), batch_size=256):
+        parts.append(model(batch).softmax(1))
+        labels.append(label)
+scores, y = torch.cat(parts).numpy(), torch.cat(labels).numpy()
 said = scores.argmax(1)
 metrics.accuracy_score(y, said), metrics.balanced_accuracy_score(y, said)
 metrics.f1_score(y, said, average="macro"), metrics.matthews_corrcoef(y, said)
@@ -154,6 +207,22 @@ for name in ("six.csv", "twenty.csv"):
     frame = pd.read_csv(name)
     scores = model.predict_proba(frame.drop(columns="target"))[:, 1]
     pd.DataFrame({"score": scores}).to_csv(name + ".scores", index=False)
+"""
+
+POLICY = """
+schema_version: 1
+required:
+  - {address: "*:accuracy/clean/top-1", margin: 0.01}
+  - {address: "*:bias/groups/worst-group-top-1", margin: 0.01}
+supporting:
+  - {address: "*:accuracy/clean/balanced-accuracy", margin: 0.01}
+  - {address: "*:accuracy/clean/f1-macro", margin: 0.01}
+  - {address: "*:accuracy/clean/auroc", margin: 0.01}
+  - {address: "*:accuracy/clean/average-precision", margin: 0.01}
+  - {address: "*:accuracy/clean/log-loss", margin: 0.02}
+  - {address: "*:accuracy/clean/ece-l2-15-equal-mass-debiased-top-label", margin: 0.01}
+  - {address: "*:bias/groups/demographic-parity-difference", margin: 0.01}
+  - {address: "*:bias/groups/equalized-odds-difference", margin: 0.01}
 """
 
 
@@ -238,9 +307,19 @@ def cases(evidently: str, rows: int) -> list[list[Case]]:
                                      "accuracy,bias", "second"), fresh=False),
         Case("`compare` of both", ["sh", "-c", f"{COMMAND} compare first/* second/*"],
              fresh=False),
+        Case("`gate` of both, 10 numbers",
+             ["sh", "-c", f"{COMMAND} gate -q --baseline first/* --candidate second/*"],
+             fresh=False),
+    ]  # fmt: skip
+    photos = [
+        [Case(f"first run over {what}", _run("torch:models.py:corner", f"imagefolder:{name}",
+                                             "accuracy")),
+         Case(f"DataLoader, Pillow and 7 metrics, {what}", [python, "-c", LOADER, name])]
+        for name, what in (("png224", "1,000 PNG of 224 px"), ("jpg224", "2,000 JPEG of 224 px"),
+                           ("jpg64", "5,000 JPEG of 64 px"))
     ]  # fmt: skip
     return [
-        six, twenty,
+        six, twenty, *photos,
         [Case("small CNN, 10,000 images of 32 px", _run("torch:models.py:cnn", "npz:images.npz",
                                                         "accuracy")),
          Case("the same command again", _run("torch:models.py:cnn", "npz:images.npz", "accuracy"),
@@ -274,6 +353,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "models.py").write_text(textwrap.dedent(MODELS), encoding="utf-8")
+        (folder / "policy.yaml").write_text(POLICY, encoding="utf-8")
         for code in (DATA, SCORES):
             subprocess.run(
                 [sys.executable, "-c", code, str(asked.rows)], cwd=folder, check=True

@@ -62,7 +62,7 @@ def require_unchanged(files: Iterable[Path], base: Path, digests: Mapping[str, s
 
 def _name(path: Path, base: Path) -> str:
     try:
-        return Path(os.path.relpath(path, base)).as_posix()
+        return os.path.relpath(path, base).replace(os.sep, "/")
     except ValueError:  # another drive
         return path.as_posix()
 

@@ -143,7 +143,8 @@ def convert(
 
 def _opened(path: Path) -> datasets.Dataset | MappedTable:
     table = MappedTable(path)
-    if plain_schema(table.data.schema) is not None:
+    schema = table.data.schema
+    if plain_schema(schema) is not None or _noted(schema) is not None:
         return table
     return import_datasets().Dataset.from_file(str(path))
 
@@ -268,6 +269,54 @@ def type_family(kind: Any) -> str:
 # Arrow files of plain columns, mapped from disk: importing `datasets` would take 0.4 s.
 
 _NOTED = b"huggingface"
+_ENCODED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@dataclass(frozen=True)
+class ClassColumn:
+    """A column of class indices, -1 or missing where there is none; as `datasets.ClassLabel`.
+
+    Attributes:
+        names: of the classes, by index.
+    """
+
+    names: tuple[str, ...]
+
+
+def image_schema(names: Sequence[str] | None) -> Any:
+    """Returns the schema of encoded images and their paths as `datasets` would make and note it.
+
+    Args:
+        names: of the classes; None where there are no labels.
+    """
+    label = {} if names is None else {"label": {"names": list(names), "_type": "ClassLabel"}}
+    features = {
+        "image": {"_type": "Image"}, **label, "path": {"dtype": "string", "_type": "Value"},
+    }  # fmt: skip
+    kinds = {"image": _ENCODED, "label": pa.int64(), "path": pa.string()}
+    note = json.dumps({"info": {"features": features}})
+    return pa.schema([(name, kinds[name]) for name in features], {_NOTED: note})
+
+
+def _noted(schema: Any) -> dict[str, ClassColumn] | None:
+    """Returns the columns of classes where all that `datasets` notes of a schema is known here.
+
+    Known are encoded images, classes and plain values.
+    """
+    note = json.loads((schema.metadata or {}).get(_NOTED, b"{}"))
+    features = note.get("info", {}).get("features", {})
+    found: dict[str, ClassColumn] = {}
+    for column in schema:
+        match features.get(column.name):
+            case {"_type": "Image", **more} if not more and column.type == _ENCODED:
+                pass
+            case {"_type": "ClassLabel", "names": [*names]}:
+                found[column.name] = ClassColumn(tuple(names))
+            case {"_type": "Value"} if _plain_type(column.type) is not None:
+                pass
+            case _:
+                return None
+    return found
 
 
 def _plain_type(kind: Any) -> Any:
@@ -327,8 +376,9 @@ class MappedTable:
 
     @property
     def features(self) -> dict[str, Any]:
-        """The Arrow type of each column."""
-        return {field.name: field.type for field in self.data.schema}
+        """What each column holds: classes, or values of an Arrow type."""
+        kinds = {field.name: field.type for field in self.data.schema}
+        return kinds | (_noted(self.data.schema) or {})
 
     def select_columns(self, columns: Sequence[str]) -> MappedTable:
         """Returns the table of some columns."""

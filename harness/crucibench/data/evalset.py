@@ -69,7 +69,8 @@ class ArrowEvalSet(EvalSet):
             for role, dataset in raw.roles.items()
         }
         self.reader = reader_of(raw.modality)(raw)
-        self.reader.open(index.facts["form"], None if main is None else main.reader)
+        of_main = None if main is None else main.reader
+        self.reader.open(index.facts["form"], index.folder, of_main)
 
     def main_data(self, labels: Labels) -> MainData:
         """Returns what a suite's own data have to share with this."""

@@ -140,7 +140,7 @@ def to_tensor(pixels: NDArray[Any], channels: int) -> torch.Tensor:
 
 
 def decode_all(stored: Sequence[StoredImage], shape: tuple[int, int, int]) -> torch.Tensor:
-    """Decodes images of one size into one tensor, in threads.
+    """Puts the pixels of images of one size into one tensor, in threads.
 
     Args:
         stored: the images.
@@ -156,7 +156,7 @@ def decode_all(stored: Sequence[StoredImage], shape: tuple[int, int, int]) -> to
     floats: dict[int, NDArray[Any]] = {}
 
     def fill(place: int) -> None:
-        array, _ = decode(stored[place].content(), stored[place].name)
+        array = stored[place].pixels()
         if channels == 1 and array.shape[-1] == 3:
             array = _luma(array)
         if array.dtype == np.uint8:
@@ -211,12 +211,14 @@ class StoredImage:
         path: "" where it has no name.
         column: that it stands in.
         row: of the role's data.
+        kept: its pixels, (H, W, C), where they were kept.
     """
 
     stored: bytes | None
     path: str
     column: str
     row: int
+    kept: NDArray[np.uint8] | None = None
 
     @property
     def name(self) -> str:
@@ -242,12 +244,25 @@ class StoredImage:
         except RefusedError as error:
             raise BadSampleError("unreadable image", str(error)) from None
 
+    def pixels(self) -> NDArray[Any]:
+        """Returns its pixels, shape (H, W, C), uint8 or float32 in [0, 1].
 
-def stored_images(table: Any, column: str, rows: Iterable[int]) -> Iterator[StoredImage]:
-    """Yields the encoded images of an Arrow table, which holds `rows` of a role's data."""
-    for image, row in zip(table.column(column).to_pylist(), rows, strict=True):
-        known = image or {"bytes": None, "path": None}
-        yield StoredImage(known["bytes"], known["path"] or "", column, int(row))
+        Raises:
+            BadSampleError: if they were not kept and it can't be decoded.
+        """
+        return decode(self.content(), self.name)[0] if self.kept is None else self.kept
+
+
+def stored_images(
+    table: Any, column: str, rows: Iterable[int], kept: Iterable[NDArray[np.uint8] | None]
+) -> Iterator[StoredImage]:
+    """Yields the encoded images of an Arrow table, which holds `rows` of a role's data.
+
+    The bytes of those whose pixels were `kept` are left where they are.
+    """
+    for image, row, pixels in zip(table.column(column), rows, kept, strict=True):
+        known = (image.as_py() if pixels is None else None) or {"bytes": None, "path": None}
+        yield StoredImage(known["bytes"], known["path"] or "", column, int(row), pixels)
 
 
 def array_values(table: Any, column: str, shape: tuple[int, int, int]) -> NDArray[Any]:

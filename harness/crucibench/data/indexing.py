@@ -62,7 +62,8 @@ def build_index(
     def fill(folder: Path) -> None:
         targets = read_targets(raw, main)
         reader = reader_of(raw.modality)(raw)
-        contents = read_contents(reader, targets.bad, progress, casts)
+        with reader.keeping(folder):
+            contents = read_contents(reader, targets.bad, progress, casts)
         facts = _write_index(folder, reader, targets, contents)
         doors.write_bytes(folder / "index.json", json.dumps(facts).encode())
 
@@ -609,8 +610,8 @@ def _filled(column: Any, bad: NDArray[np.bool_]) -> Any:
 #
 # It is made once for each content, in O(n) memory without the inputs, and then mapped from disk.
 
-FORMAT = 4
-"""Of the index files; 1: first; 2: bad samples are counted; 3: each modality has its own form."""
+FORMAT = 5
+"""Of the index files; 3: each modality has its own form; 5: pixels are kept."""
 
 BATCH = 65_536
 """Rows of every record batch of an index file but the last."""
@@ -705,6 +706,7 @@ class Index:
     """The index of a data set.
 
     Attributes:
+        folder: where it lies.
         roles: by name.
         origins: the role of the source's data that each role was taken from.
         task: what the data asks.
@@ -714,6 +716,7 @@ class Index:
             ``kinds`` and the ``first`` few; empty where all are good).
     """
 
+    folder: Path
     roles: Mapping[str, RoleIndex]
     origins: Mapping[str, str]
     task: Task
@@ -730,7 +733,7 @@ def open_index(folder: Path) -> Index:
         role: RoleIndex(folder / f"{number}.arrow", tuple(facts["groups"]))
         for number, role in enumerate(facts["counts"])
     }
-    return Index(roles, facts["origins"], Task.from_dict(facts["task"]), facts)
+    return Index(folder, roles, facts["origins"], Task.from_dict(facts["task"]), facts)
 
 
 def as_rows(rows: Rows) -> NDArray[np.int64]:

@@ -8,8 +8,8 @@ same draws.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,9 @@ of all samples do, and what is made of sums then costs the same at any number of
 
 _FEWEST_GROUPS = 100
 """Of a stratum, where it has so many units."""
+
+_REMEMBERED = 5 << 18
+"""Most counts of a draw that is kept, 16 bits each: 2.5 MiB."""
 
 MAX_CELLS = 1 << 18
 """Most float64 cells of one block of weights (2 MiB): more leaves the caches."""
@@ -118,11 +121,23 @@ class Resampler:
         self, replicates: int, width: int, max_cells: int = MAX_CELLS
     ) -> Iterator[NDArray[np.float64]]:
         """Yield how often each unit is drawn, (B, units) a block of at most B x ``width`` cells."""
+        sizes = tuple(members.size for members in self.strata)
+        order = np.concatenate(self.strata)
         rng = generator(self.seed, self.stream)
+        known = None
+        if self.units < 1 << 16 and replicates * self.units <= _REMEMBERED:
+            known = _remembered(self.seed, self.stream, replicates, sizes)
+        done = 0
         for rows in block_rows(replicates, width, max_cells):
             units = np.empty((rows, self.units))
-            for row in units:
-                self._draw(rng, row)
+            if known is None:
+                for row in units:
+                    row[order] = _draw(rng, sizes)
+            elif len(sizes) == 1:
+                units[:] = known[done : done + rows]
+            else:
+                units[:, order] = known[done : done + rows]
+            done += rows
             yield units
 
     @cached_property
@@ -141,19 +156,6 @@ class Resampler:
         strata = stratum_of[self.unit_of] if self.stratified else None
         groups = group_of[self.unit_of]
         return Resampler(self.n, seed=self.seed, stream=self.stream, clusters=groups, strata=strata)
-
-    def _draw(self, rng: np.random.Generator, row: NDArray[np.float64]) -> None:
-        """Fill one row with how often each unit is drawn."""
-        for members in self.strata:
-            size = members.size
-            # 16 bits a draw take half the time of 32, and the method is as exact: Lemire's, with
-            # rejection. Fixed types, since the default integer differs between platforms.
-            kind = np.uint16 if size <= 1 << 16 else np.uint32 if size <= 1 << 32 else np.uint64
-            drawn = np.bincount(rng.integers(0, size, size=size, dtype=kind), minlength=size)
-            if len(self.strata) == 1:
-                row[:] = drawn
-            else:
-                row[members] = drawn
 
     def leave_one_out(self, max_cells: int = MAX_CELLS) -> Iterator[NDArray[np.float64]]:
         """Yield weights without one unit each, (B, n) a block, stratum by stratum.
@@ -205,6 +207,31 @@ class Resampler:
         weights = units if self._unit_of is None else units.take(self._unit_of, axis=1)
         weights.flags.writeable = False
         return weights
+
+
+def _draw(rng: np.random.Generator, sizes: Sequence[int]) -> NDArray[np.intp]:
+    """Return how often each unit is drawn, (units,), one stratum after the other."""
+    parts = []
+    for size in sizes:
+        # 16 bits a draw take half the time of 32, and the method is as exact: Lemire's, with
+        # rejection. Fixed types, since the default integer differs between platforms.
+        kind = np.uint16 if size <= 1 << 16 else np.uint32 if size <= 1 << 32 else np.uint64
+        drawn = rng.integers(0, size, size=size, dtype=kind)
+        parts.append(np.bincount(drawn, minlength=size))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+@lru_cache(maxsize=48)
+def _remembered(
+    seed: int, stream: str, replicates: int, sizes: tuple[int, ...]
+) -> NDArray[np.uint16]:
+    """Return (replicates, units) counts as `_draw` makes them: models of a run share draws."""
+    rng = generator(seed, stream)
+    counts = np.empty((replicates, sum(sizes)), dtype=np.uint16)
+    for row in counts:
+        row[:] = _draw(rng, sizes)
+    counts.flags.writeable = False
+    return counts
 
 
 def delete_groups(

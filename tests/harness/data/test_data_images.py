@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -266,6 +271,88 @@ def test_images_of_several_sizes_are_a_list() -> None:
     assert [tuple(image.shape) for image in ragged] == [(3, 4, 5), (3, 5, 4)]
     taken = Batch(("a", "b"), ragged).take([1])
     assert [tuple(image.shape) for image in taken.inputs] == [(3, 5, 4)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Images of all kinds in two roles; one is damaged."""
+    (tmp_path / "f/train/b").mkdir(parents=True)
+    (tmp_path / "f/test/a").mkdir(parents=True)
+    Image.fromarray(noise(4, 6, 3)).save(tmp_path / "f/train/b/0.png")
+    Image.fromarray(noise(5, 5)).save(tmp_path / "f/test/a/grey.png")
+    Image.fromarray(noise(8, 5, 4)).save(tmp_path / "f/test/a/rgba.png")
+    Image.fromarray(noise(9, 3, 3)).save(tmp_path / "f/test/a/rgb.jpg")
+    sixteen = RNG.integers(0, 65536, (3, 3), dtype=np.uint16)
+    Image.fromarray(sixteen).save(tmp_path / "f/test/a/sixteen.png")
+    Image.fromarray(noise(40, 40, 3)).save(tmp_path / "f/test/a/wide.png")
+    (tmp_path / "f/test/a/damaged.png").write_bytes(encoded(Image.fromarray(noise(64, 64)))[:200])
+    return tmp_path / "f"
+
+
+def test_images_are_decoded_once(
+    folder: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(content: bytes, what: str) -> Any:
+        asked.append(Path(what).name)
+        return decode(content, what)
+
+    def read() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        asked.clear()
+        data = open_uri("imagefolder:f?on_bad_sample=skip")
+        assert set(data.bad_samples) == {"test"}
+        test = data.batch("test", [4, 0, 1, 2, 3], InputSpec(own_sizes=True))
+        return list(test.inputs), list(data.batch("train", range(1), InputSpec()).inputs)
+
+    monkeypatch.setattr("crucibench.data.images.decode", counted)
+    monkeypatch.setattr("crucibench.data.pixels.KEPT_AT_MOST", 0)
+    decoded = read()
+    assert len(asked) == 7 + 6
+    shutil.rmtree(folder.parent / "cache")
+    monkeypatch.undo()
+    monkeypatch.setattr("crucibench.data.images.decode", counted)
+    kept = read()
+    for ours, theirs in zip((*kept[0], *kept[1]), (*decoded[0], *decoded[1]), strict=True):
+        assert torch.equal(ours, theirs)
+    assert len(asked) == 7 + 1
+    read()
+    assert asked == ["sixteen.png'"]  # it has no 8 bits a channel
+
+
+@pytest.mark.parametrize("full", ["the limit", "the largest image", "the disk"])
+def test_pixels_are_kept_within_limits(
+    folder: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    most = 40 * 40 * 3
+    if full == "the limit":
+        monkeypatch.setattr("crucibench.data.pixels.KEPT_AT_MOST", most - 1)
+    elif full == "the largest image":
+        monkeypatch.setattr("crucibench.data.pixels.LARGEST", most - 1)
+    else:
+        free = SimpleNamespace(free=8 * most - 1)
+        monkeypatch.setattr("crucibench.data.pixels.shutil.disk_usage", lambda folder: free)
+    data = open_uri("imagefolder:f?on_bad_sample=skip")
+    (pixels,) = (folder.parent / "cache").rglob("pixels.bin")
+    assert 0 < pixels.stat().st_size < most
+    wide = data.batch("test", [4], InputSpec(own_sizes=True)).inputs[0]
+    stored = np.asarray(Image.open(folder / "test/a/wide.png"), dtype=np.float32)
+    assert torch.equal(wide, torch.from_numpy(stored / np.float32(255)).permute(2, 0, 1))
+
+
+def test_a_folder_is_read_without_datasets(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / "f" / name).mkdir(parents=True)
+        for number in range(5):
+            (tmp_path / "f" / name / f"{number}.png").write_bytes(png(number))
+    code = (
+        "import sys, crucibench as cb;"
+        "cb.run(models={'m': lambda x: [[.5, .5]] * len(x)}, data='imagefolder:f',"
+        "suites=['accuracy']);"
+        "assert 'datasets' not in sys.modules"
+    )
+    home = os.environ | {"CRUCIBENCH_CACHE": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=home, check=True)
 
 
 def test_every_modality_is_registered_under_its_name_with_a_rank_of_its_own() -> None:

@@ -26,6 +26,7 @@ from crucibench.stats import (
     hoeffding_interval,
     linearised_error,
     linearised_interval,
+    resampling,
     weighted_mean,
     weighted_ratio,
 )
@@ -481,3 +482,27 @@ def test_the_groups_depend_on_seed_and_stream_alone() -> None:
     other = block_jackknife(weighted_mean(values), 500, groups=20, seed=5, stream="jackknife")
     assert one.standard_error != other.standard_error
     assert_array_equal(one.estimate, other.estimate)
+
+
+@pytest.mark.parametrize("strata", [None, STRATA])
+def test_a_draw_that_is_kept_is_made_once_and_is_the_same(
+    strata: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def counted(rng: Any, sizes: Any) -> Any:
+        made.append(sizes)
+        return draw(rng, sizes)
+
+    def blocks() -> NDArray[Any]:
+        resampler = Resampler(8, seed=0, stream=f"kept {strata is None}", strata=strata)
+        return np.concatenate(list(resampler.blocks(30, max_cells=64)))
+
+    draw = resampling._draw
+    monkeypatch.setattr(resampling, "_draw", counted)
+    first, again = blocks(), blocks()
+    assert len(made) == 30
+    monkeypatch.setattr(resampling, "_REMEMBERED", 0)
+    assert_array_equal(blocks(), first)
+    assert_array_equal(again, first)
+    assert len(made) == 60

@@ -8,11 +8,14 @@ A modality is registered like an adapter, so that a package adds one with one li
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -120,6 +123,10 @@ class ModalityReader(ABC):
     def rows_at_once(self) -> int:
         """Returns how many samples are read at a time."""
 
+    def keeping(self, folder: Path) -> AbstractContextManager[None]:
+        """Keeps in `folder`, of the cache, what the pass over all samples makes for batches."""
+        return contextlib.nullcontext()
+
     @abstractmethod
     def digests(self, table: Any, casts: Mapping[str, Any], role: RolePass) -> NDArray[np.bytes_]:
         """Returns the digest of the content of each sample, shape (n,), dtype ``S16``.
@@ -150,11 +157,12 @@ class ModalityReader(ABC):
 
     # Batches
 
-    def open(self: Reader, form: Mapping[str, Any], main: Reader | None) -> None:
+    def open(self: Reader, form: Mapping[str, Any], folder: Path, main: Reader | None) -> None:
         """Prepares for making batches.
 
         Args:
             form: as `form` returned it.
+            folder: as `keeping` was given it.
             main: the reader of the main data set, where this is a suite's own data.
         """
 

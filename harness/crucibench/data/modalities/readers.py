@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -21,6 +23,7 @@ from crucibench.data.frames import frame_hints, to_frame
 from crucibench.data.images import ImageFacts, StoredImage
 from crucibench.data.modalities import ModalityReader, RolePass
 from crucibench.data.options import InputCandidates, listed
+from crucibench.data.pixels import Kept, KeptPixels, keeping, may_be_kept
 from crucibench.data.texts import reads_like_text, text_values
 from crucibench.util.errors import InputError
 
@@ -101,7 +104,7 @@ class TableReader(ModalityReader):
         """Returns the columns with a missing value in any role."""
         return {"missing": sorted({str(name) for part in passes.values() for name in part.facts})}
 
-    def open(self, form: Mapping[str, Any], main: Self | None) -> None:
+    def open(self, form: Mapping[str, Any], folder: Path, main: Self | None) -> None:
         """Fixes the dtypes of data frames, which are the main data set's where there is one."""
         self._casts: dict[str, Any] = {}
         self._missing: Sequence[str] = form["missing"]
@@ -268,6 +271,15 @@ class ImageReader(ModalityReader):
         shape = self.raw.image_shape
         return rows_at_once(4 * int(np.prod(shape))) if shape else _ENCODED_AT_ONCE
 
+    @contextmanager
+    def keeping(self, folder: Path) -> Iterator[None]:
+        """Keeps the pixels of encoded images."""
+        if self.raw.image_shape is not None:
+            yield
+            return
+        with keeping(folder) as self._keep:
+            yield
+
     def digests(self, table: Any, casts: Mapping[str, Any], role: RolePass) -> NDArray[np.bytes_]:
         """Returns the digest of each image; notes what decoding shows of encoded ones."""
         (column,) = self.raw.inputs
@@ -278,23 +290,26 @@ class ImageReader(ModalityReader):
 
         def read(
             image: StoredImage,
-        ) -> tuple[ImageFacts | BadSampleError | None, NDArray[np.bytes_]]:
+        ) -> tuple[ImageFacts | BadSampleError | None, NDArray[np.bytes_], Kept]:
             if role.bad[image.row]:
-                return None, ids.encoded_digests([b""])
+                return None, ids.encoded_digests([b""]), None
             try:
                 content = image.content()
-                return images.decode(content, image.name)[1], ids.encoded_digests([content])
+                pixels, facts = images.decode(content, image.name)
             except BadSampleError as error:
-                return error, ids.encoded_digests([b""])
+                return error, ids.encoded_digests([b""]), None
+            return facts, ids.encoded_digests([content]), pixels if may_be_kept(pixels) else None
 
         rows = range(role.done, role.done + table.num_rows)
-        found = images.in_threads(read, list(images.stored_images(table, column, rows)))
-        for row, (facts, _) in zip(rows, found, strict=True):
+        stored = images.stored_images(table, column, rows, [None] * table.num_rows)
+        found = images.in_threads(read, list(stored))
+        for row, (facts, _, _) in zip(rows, found, strict=True):
             if isinstance(facts, BadSampleError):
                 role.leave_out(row, facts.kind, str(facts))
             elif facts is not None:
                 role.facts[facts] += 1
-        return np.concatenate([digest for _, digest in found])
+        self._keep([pixels for _, _, pixels in found])
+        return np.concatenate([digest for _, digest, _ in found])
 
     def form(self, passes: Mapping[str, RolePass]) -> dict[str, Any]:
         """Returns the channels, and the sizes of each role: the smallest and the largest."""
@@ -331,10 +346,13 @@ class ImageReader(ModalityReader):
             if count
         ]
 
-    def open(self, form: Mapping[str, Any], main: Self | None) -> None:
-        """Takes channels and sizes."""
+    def open(self, form: Mapping[str, Any], folder: Path, main: Self | None) -> None:
+        """Takes channels and sizes, and the pixels that were kept."""
         self._channels: int = form["channels"]
         self._sizes: Mapping[str, Sequence[tuple[int, int]]] = form["sizes"]
+        if self.raw.image_shape is None:
+            lengths = {role: len(dataset) for role, dataset in self.raw.roles.items()}
+            self._kept = KeptPixels(folder, lengths)
 
     def check(self, spec: InputSpec, origin: str, name: str) -> None:
         """Raises InputError if sizes differ and the model says none, nor takes them as they are."""
@@ -365,12 +383,13 @@ class ImageReader(ModalityReader):
             if spec.size is None:
                 return pixels, sizes
             return as_batch([images.fit(image, spec) for image in pixels]), sizes
-        stored = list(images.stored_images(table, column, rows))
+        kept = self._kept.at(origin, rows)
+        stored = list(images.stored_images(table, column, rows, kept))
         if spec.size is None and len(self._sizes[origin]) == 1 and not spec.own_sizes:
             height, width = self._sizes[origin][0]
             made = images.decode_all(stored, (channels, height, width))
             return made, [(height, width)] * len(stored)
-        decoded = images.in_threads(lambda one: images.decode(one.content(), one.name)[0], stored)
+        decoded = images.in_threads(StoredImage.pixels, stored)
         fitted = [images.fit(images.to_tensor(array, channels), spec) for array in decoded]
         canonical = fitted if spec.own_sizes else as_batch(fitted)
         return canonical, [(len(array), array.shape[1]) for array in decoded]

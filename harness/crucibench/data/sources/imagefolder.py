@@ -26,10 +26,9 @@ from crucibench.data.class_names import (
     mapping_above,
     read_class_file,
 )
-from crucibench.data.columnar import Conversion, convert, in_pieces
+from crucibench.data.columnar import Conversion, convert, image_schema, in_pieces
 from crucibench.data.columns import Columns
 from crucibench.data.files import is_pattern, matches
-from crucibench.data.hub import import_datasets
 from crucibench.data.images import SUFFIXES
 from crucibench.data.options import SPLIT, TEST, DataOptions, roles_of, split_note
 from crucibench.util.errors import InputError
@@ -580,10 +579,7 @@ def read_images(
     Raises:
         InputError: if a file changes while it is read.
     """
-    library = import_datasets()
-    label = {} if classes is None else {"label": library.ClassLabel(names=list(classes.names))}
-    features = library.Features(image=library.Image(), **label, path=library.Value("string"))
-    schema = features.arrow_schema
+    schema = image_schema(None if classes is None else classes.names)
     places = {"": None} if classes is None else classes.places()
 
     def fill(conversion: Conversion) -> None:
