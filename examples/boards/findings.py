@@ -472,8 +472,10 @@ def caught() -> list[str]:
         raise SystemExit("the changelog has another sentence on coverage")
     share = 100 * facts["repeats"] / facts["rows"]
     intents_ = Board("clinc150")
-    invalid = intents_.about["facts"]["gru_invalid_cells"]
-    if any("invalid: gru " in one for one in intents_.about["findings"]):
+    first = intents_.about["facts"]
+    if not first["gru_first_invalid_cells"] or any(
+        "invalid: gru " in one for one in intents_.about["findings"]
+    ):
         raise SystemExit("the recurrent network is not what the text says")
     return [
         "## Where the harness caught its makers",
@@ -494,7 +496,8 @@ def caught() -> list[str]:
         "Our own recurrent network on the board of intents: it reads in both directions, and at first "
         "we had it begin the way back in the zeros that fill a batch up, so that an answer hung on "
         "what else was asked. The probe `batch-composition`, which asks the same texts in other "
-        f"company, called {invalid} of its cells invalid, and it stood on the board without a rank. "
+        f"company, called {first['gru_first_invalid_cells']} of {first['gru_first_cells']} cells invalid, "
+        "and it stood on the board without a rank. "
         "It reads packed sequences now, and none is "
         f"({intents_.link('about.json', 'what the audits found')}, "
         f"{intents_.link('leaderboard.md', 'board')}).",
