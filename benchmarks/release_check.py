@@ -7,11 +7,11 @@ names a commit, so that one that was measured again is another. It is stale if w
 reaches has changed: functions, classes and constants of the product, of the script and of the
 helpers in its folder, followed from name to name through imports; a method with its class, where
 reached code has its name behind a dot. Comments, docstrings, the types of arguments, imports and
-the place of a definition don't count, nor does what can't be reached. Of what is registered,
-the suites that the script names are reached (all, where it names none), attacks and the like with
-the package of their suite, and everything else. Where the script runs commands, the verbs that it
-names are reached; a script that parses sources speaks of all of them. Models, data and versions of
-other packages are not seen. CI does not run this: a change of code may well come before its
+the place of a definition don't count, nor does what can't be reached. Of what is registered, what
+the script names is reached; where whole runs are, all suites if it names none, attacks and the like
+with the package of their suite, and everything else. Where the script runs commands, the verbs that
+it names are reached; a script that parses sources speaks of all of them. Models, data and versions
+of other packages are not seen. CI does not run this: a change of code may well come before its
 measurement.
 """
 
@@ -186,14 +186,18 @@ class Reach:
     def _plug_in(self, groups: dict[str, dict[str, str]]) -> None:
         """Adds what is registered by entry points, and the verbs of a script that runs commands."""
         words = {word for text in self._own for word in re.findall(r"[\w-]+", text)}
-        packages = tuple({".".join(module.split(".")[:2]) for module, _ in self.found})
+        modules = {module for module, _ in self.found}
+        runs = "crucibench.registry" in modules
+        packages = ("crucibench.", "crucibench_adapters.",
+                    *{".".join(module.split(".")[:2]) for module in modules})  # fmt: skip
         for group in groups.keys() & self._texts:
             entries = groups[group]
-            named = [entries[name] for name in entries.keys() & words]
-            if group != "crucibench.suites":
-                elsewhere = ("crucibench.", "crucibench_adapters.", *packages)
-                named = [target for target in entries.values() if target.startswith(elsewhere)]
-            for target in named or entries.values():
+            taken = [entries[name] for name in entries.keys() & words]
+            if group == "crucibench.suites":
+                taken = taken or list(entries.values())
+            elif runs:
+                taken = [target for target in entries.values() if target.startswith(packages)]
+            for target in taken:
                 self._name(target.replace(":", "."))
         if any(text == "crucibench" or text.endswith("/crucibench") for text in self._own):
             for text in self._own:
