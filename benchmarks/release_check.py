@@ -11,8 +11,8 @@ the place of a definition don't count, nor does what can't be reached. Of what i
 the script names is reached; where whole runs are, all suites if it names none, attacks and the like
 with the package of their suite, and everything else. Where the script runs commands, the verbs that
 it names are reached; a script that parses sources speaks of all of them. Models, data and versions
-of other packages are not seen. CI does not run this: a change of code may well come before its
-measurement.
+of other packages are not seen, nor modules that are imported by a computed name. CI does not run
+this: a change of code may well come before its measurement.
 """
 
 from __future__ import annotations
@@ -313,7 +313,7 @@ def main(root: Path = ROOT) -> int:
     stale = [(page, reason) for page, reason in pages if reason]
     for page, reason in stale:
         print(f"stale: {page}: {reason}")
-    print(f"{len(stale)} of {len(pages)} pages are older than the code they speak of")
+    print(f"{len(stale)} of {len(pages)} pages speak of code that has changed since")
     return 1 if stale else 0
 
 

@@ -110,7 +110,8 @@ def main() -> None:
     full = json.loads((args.source / "data_full.json").read_text())
     _csv(folder / "test.csv", full["test"])
     _csv(folder / "out_of_scope.csv", full["oos_test"])
-    models, first = entries(*zip(*full["train"], strict=True), folder)
+    texts, labels = zip(*full["train"], strict=True)
+    models, first = entries(texts, labels, folder)
     began = cb.load(finished(folder, "first", spec(first, "quick", args.attacked)))
     invalid = sum(cell.verdict is Verdict.INVALID for cell in began.cells.values())
     run = publish(

@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 from collections.abc import Iterable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -383,8 +384,7 @@ def intents(images: Path) -> list[str]:
     out = "ood/msp[near/out-of-scope]/ood-auroc"
     typed = "shift/summary/corrupted-top-1"
     models = board.models
-    by = {place: sorted(models, key=lambda model, place=place: -board.number(model, place).value)
-          for place in (TOP_1, out, typed)}  # fmt: skip
+    best = {place: max(models, key=partial(_value, board, place)) for place in (TOP_1, out, typed)}
     dots = [
         Dot(
             colour={"words": 1, "characters": 1, "mean": 0, "transformer": 2, "gru": 3}[
@@ -403,7 +403,6 @@ def intents(images: Path) -> list[str]:
     near = "ood/headline[near]/ood-auroc"
     ahead = board.gain(TOP_1, "words-bayes", "characters-linear")
     behind = board.gain(near, "characters-linear", "words-bayes")
-    best = {place: order[0] for place, order in by.items()}
     if best[TOP_1] != "characters-linear" or best[out] != best[TOP_1]:
         raise SystemExit(f"the best are {best}")
     shuffled = "ood/msp[near/shuffled-words]/ood-auroc"
@@ -433,6 +432,10 @@ def intents(images: Path) -> list[str]:
             "violet: the GRU.",
         ),
     ]  # fmt: skip
+
+
+def _value(board: Board, place: str, model: str) -> float:
+    return board.number(model, place).value
 
 
 def forbidden() -> list[str]:
