@@ -252,13 +252,11 @@ def _says_nothing(line: ast.stmt) -> bool:
 
 
 def _bound(line: ast.stmt) -> list[str]:
-    if isinstance(line, _FUNCTION | ast.ClassDef):
-        return [line.name]
     if isinstance(line, ast.Assign | ast.AnnAssign):
         targets = line.targets if isinstance(line, ast.Assign) else [line.target]
         named = [one for target in targets for one in ast.walk(target)]
         return [one.id for one in named if isinstance(one, ast.Name)] or [""]
-    return [""]
+    return [getattr(line, "name", "")]
 
 
 def _part(nodes: list[ast.AST]) -> Part:
