@@ -59,7 +59,7 @@ demo-models: $(DEV)  ## train the bundled models again
 reference: $(DEV)  ## the boards' site, cards and bundles, in results/reference, and the pictures of docs
 	$(BIN)/python examples/publish_reference.py --demo
 
-release-check: $(DEV)  ## which pages of evidence are older than the code they speak of; CI does not run it
+release-check: $(DEV)  ## which pages of evidence speak of code that has changed since; CI does not run it
 	$(BIN)/python benchmarks/release_check.py
 
 clean:

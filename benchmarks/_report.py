@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +14,12 @@ FOLDER = Path(__file__).parent.parent / "results" / "reference" / "evidence"
 
 
 def machine(*packages: str) -> str:
-    """Returns one line that says on what was measured."""
+    """Returns one line that says on what was measured, and at which commit."""
     found = ", ".join(f"{name} {version(name)}" for name in ("crucibench", *packages))
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return f"{system}, Python {platform.python_version()}, {found}"
+    git = ["git", "-C", str(Path(__file__).parent), "log", "-1", "--format=, commit %h"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return f"{system}, Python {platform.python_version()}, {found}{commit}"
 
 
 def load() -> str:

@@ -41,7 +41,8 @@ _seen: dict[str, Any] = {}
 def _table(sign: float) -> np.ndarray:
     places = np.arange(len(TOKENS))
     scores = sign * 3.0 * np.cos(0.7 * np.outer(places + 1, places + 2))
-    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    logs: np.ndarray = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    return logs
 
 
 TABLE = _table(1.0)
@@ -51,7 +52,8 @@ OTHER = _table(-1.0)
 
 def next_token(last: str, table: np.ndarray = TABLE) -> np.ndarray:
     """Returns the log-probabilities of all tokens after a character; unknown ones count as "?"."""
-    return table[_PLACE.get(last, _PLACE["?"])]
+    logs: np.ndarray = table[_PLACE.get(last, _PLACE["?"])]
+    return logs
 
 
 def loglikelihood(context: str, continuation: str, table: np.ndarray = TABLE) -> float:
@@ -199,14 +201,26 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection |= cut
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that go away."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Leaves it at that."""
+
+
 def main() -> None:
     """Serves until its input ends."""
     reset({})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.handle_error = lambda *args: None  # clients may go away
+    server = Server(("127.0.0.1", 0), Handler)
     print(server.server_address[1], flush=True)
-    threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()
+
+    def wait() -> None:
+        sys.stdin.read()
+        server.shutdown()
+
+    threading.Thread(target=wait, daemon=True).start()
     server.serve_forever()
 
 

@@ -57,7 +57,8 @@ def lost(model: Detector, images: torch.Tensor, goal: list[Any]) -> torch.Tensor
     wrong = functional.logsigmoid(-logits) * chance**2 * (1 - heat) ** 4 * ~hit
     count = there.sum().clamp_min(1)
     apart = ((found - places).abs().sum(1) * there).sum()
-    return -(right.sum() + wrong.sum()) / count + 0.5 * apart / count
+    loss: torch.Tensor = -(right.sum() + wrong.sum()) / count + 0.5 * apart / count
+    return loss
 
 
 def main() -> None:

@@ -192,59 +192,71 @@ def test_gpu_page_rehearsed_on_cpu() -> None:
     assert all(float(row[4]) > 0 for row in tables["Whole commands"])
 
 
-def test_pages_older_than_their_code_are_stale(
+def test_pages_whose_code_has_changed_are_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check = _load("release_check", monkeypatch)
-    files = {
-        "harness/crucibench/__init__.py": "",
-        "harness/crucibench/a.py": "",
-        "harness/crucibench/b.py": "",
-        "benchmarks/_helper.py": "from crucibench.a import z\n",
-        "benchmarks/helped.py": "from _helper import x\n",
-        "benchmarks/direct.py": "from crucibench.b import y\n",
-        "benchmarks/whole.py": "import crucibench as cb\n",
-        "results/reference/evidence/helped.md": "1",
-        "results/reference/evidence/helped-twice.md": "1",
-        "results/reference/evidence/direct.md": "1",
-        "results/reference/evidence/whole.md": "1",
-    }
-    clock = iter(range(1_000_000_000, 1_100_000_000, 1000))
+    product, pages = "harness/crucibench", "results/reference/evidence"
 
     def commit(**changed: str) -> None:
         for name, text in changed.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
-        when = f"{next(clock)} +0000"
         for words in (["add", "-A"], ["commit", "-q", "-m", "one"]):
             subprocess.run(
                 ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e", *words],
-                check=True, env={"GIT_COMMITTER_DATE": when, "GIT_AUTHOR_DATE": when},
-            )  # fmt: skip
+                check=True,
+            )
 
-    def stale() -> set[str]:
-        check._times.clear()
+    def stale() -> dict[str, str]:
         code = check.main(tmp_path)
         lines = capsys.readouterr().out.splitlines()
-        found = {
-            line.split(": ")[1].rpartition("/")[2] for line in lines if line.startswith("stale")
-        }
+        found = dict(line.split(": ")[1:] for line in lines if line.startswith("stale"))
         assert code == int(bool(found))
-        return found
+        return {Path(page).stem: reason for page, reason in found.items()}
 
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    commit(**files)
-    assert stale() == set()
-    commit(**{"harness/crucibench/a.py": "changed = 1\n"})
-    assert stale() == {"helped.md", "helped-twice.md", "whole.md"}
+    a = "from crucibench.b import LIMIT\ndef z(x):\n    return x + LIMIT\ndef unused():\n    pass\n"
+    suites = "class One:\n    pass\n\nclass Two:\n    pass\n"
     commit(
         **{
-            "results/reference/evidence/helped.md": "2",
-            "results/reference/evidence/whole.md": "2",
+            "pyproject.toml": "[project.entry-points.'crucibench.suites']\n"
+            "one = 'crucibench_suites.s:One'\ntwo = 'crucibench_suites.s:Two'\n",
+            f"{product}/__init__.py": "from crucibench.a import z as run\n",
+            f"{product}/a.py": a,
+            f"{product}/b.py": "LIMIT = 1\n",
+            f"{product}/registry.py": "GROUP = 'crucibench.suites'\n",
+            f"{product}/cli/go.py": "from crucibench.registry import GROUP\ncommand = GROUP\n",
+            f"{product}/cli/halt.py": "command = 1\n",
+            "suites/crucibench_suites/s.py": suites,
+            "benchmarks/_helper.py": "from crucibench.a import z\nx = z(1)\n",
+            "benchmarks/helped.py": "from _helper import x\nprint(x)\n",
+            "benchmarks/live.py": "import crucibench as cb\ncb.run(1)\n",
+            "benchmarks/runs.py": "words = ['crucibench', 'go', '--suite', 'one']\n",
+            "benchmarks/counts.py": "import ast\nprint(ast.parse('1'))\n",
+            **{f"{pages}/{name}.md": "1" for name in ("helped", "helped-too", "live", "runs")},
         }
     )
-    assert stale() == {"helped-twice.md"}
-    (tmp_path / "harness/crucibench/b.py").write_text("not_committed = 1\n")
-    assert stale() == {"helped-twice.md", "direct.md", "whole.md"}
-    commit(**{"results/reference/evidence/orphan.md": "1"})
-    assert "orphan.md" in stale()
+    assert stale() == {}
+    cosmetic = a.replace("(x):\n", '(x: int) -> int:\n    """Adds."""\n    # so\n')
+    commit(**{f"{product}/a.py": cosmetic, f"{product}/b.py": "# of all\nLIMIT = (1)\n"})
+    commit(**{f"{product}/a.py": cosmetic.replace("pass", "return 1")})
+    assert stale() == {}, "comments, docstrings, types and what nobody reaches don't count"
+    commit(**{f"{product}/b.py": "LIMIT = 2\n"})
+    assert set(stale()) == {"helped", "helped-too", "live"}
+    assert stale()["live"].startswith("crucibench.b.LIMIT of 3 changed since ")
+    commit(**{f"{pages}/helped.md": "2", f"{product}/c.py": "LIMIT = 2\n", f"{product}/a.py":
+              cosmetic.replace("crucibench.b", "crucibench.c")})  # fmt: skip
+    assert set(stale()) == {"helped-too", "live"}, "a definition that moves is the same"
+    commit(**{"suites/crucibench_suites/s.py": suites.replace("Two:\n    pass", "Two:\n    x = 1")})
+    commit(**{f"{product}/cli/halt.py": "command = 2\n", f"{pages}/helped.md": "1"})
+    assert set(stale()) == {"helped", "helped-too", "live"}, "another suite, another verb"
+    commit(**{"suites/crucibench_suites/s.py": suites.replace("One:\n    pass", "One:\n    x = 1")})
+    assert "runs" in stale(), "this suite"
+    commit(**{f"{pages}/counts.md": "4", f"{pages}/orphan.md": "1"})
+    (tmp_path / "suites/crucibench_suites/s.py").write_text(suites)
+    found = stale()
+    assert {"counts", "orphan"} <= found.keys() and found["orphan"] == "no script makes it"
+    assert found["counts"].startswith("crucibench_suites.s.One of ")
+    (tmp_path / f"{pages}/counts.md").write_text("measured again")
+    assert "counts" not in stale()

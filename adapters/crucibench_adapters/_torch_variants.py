@@ -251,7 +251,7 @@ class Graphs:
         with torch.cuda.device(inputs.device):
             asked = inputs.clone()
             # What libraries allocate on first use may not happen while recording.
-            aside = torch.cuda.Stream(asked.device)  # type: ignore[no-untyped-call]
+            aside = torch.cuda.Stream(asked.device)
             aside.wait_stream(torch.cuda.current_stream(asked.device))
             with torch.cuda.stream(aside):
                 for _ in range(_WARM_UP):

@@ -439,7 +439,7 @@ class CausalAdapter(Asking):
         if sampling.stop:
             how["stop_strings"] = list(sampling.stop)
         beside = {"tokenizer": self._tokenizer} if sampling.stop else {}
-        config: Any = GenerationConfig(**how)  # type: ignore[no-untyped-call]
+        config: Any = GenerationConfig(**how)
         with quiet():
             made = self._model.generate(
                 ids, attention_mask=mask, generation_config=config, **beside

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +75,7 @@ class Recipe(NamedTuple):
 
 def train(
     folder: Path,
-    linear: dict[str, Callable[[], Any]],
+    linear: Mapping[str, Callable[[], Any]],
     module: Path,
     recipes: dict[str, Recipe],
 ) -> list[dict[str, Any]]:
@@ -113,6 +113,7 @@ def train(
 
 def loaded(path: Path) -> Any:
     """Returns a file of Python as a module; it finds what lies beside it."""
+    sys.path.insert(0, str(path.parent))
     place = importlib.util.spec_from_file_location(path.stem, path)
     assert place is not None and place.loader is not None
     module = importlib.util.module_from_spec(place)
@@ -227,7 +228,7 @@ def crucibench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def _kept(row: dict[str, Any]) -> bool:
+def _kept(row: Mapping[Any, Any]) -> bool:
     """Says whether a row is kept: all of them, by class and group, would be megabytes."""
     if "/" in row["scenario"]:  # gaps between groups under each change and attack
         return False
@@ -254,7 +255,7 @@ def _pairs(run: Run) -> list[dict[str, Any]]:
     return found
 
 
-def write_rows(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+def write_rows(path: Path, columns: tuple[str, ...], rows: Sequence[Mapping[Any, Any]]) -> None:
     """Writes a table of these columns."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from _board import TABLES, Recipe, arguments, publish, train, work_folder
+from _board import TABLES, Recipe, arguments, finished, publish, train, work_folder
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -30,6 +30,8 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 from torch.nn import functional
 
+import crucibench as cb
+from crucibench.contracts.verdict import Verdict
 from crucibench.store.run import Run
 from crucibench_suites.ood.sets import kept_apart
 
@@ -37,11 +39,6 @@ NETWORKS = {
     "mean": (12, 6e-3, 3), "gru": (7, 4e-3, 1), "transformer": (10, 2e-3, 1),
 }  # fmt: skip
 """By factory: epochs, the rate of learning, and how many seeds are trained."""
-
-FIRST = {"gru_invalid_cells": 26}
-"""What `batch-composition` found on this board as it was first made, at preset `quick`: the GRU
-began its way back in the zeros that fill a batch up, since nothing was packed.
-"""
 
 
 def linear() -> dict[str, Any]:
@@ -59,26 +56,31 @@ def linear() -> dict[str, Any]:
     }
 
 
-def entries(texts: Sequence[str], labels: Sequence[str], folder: Path) -> list[dict[str, Any]]:
-    """Returns the entries of all models, trained where they are not in the folder yet."""
+def entries(
+    texts: Sequence[str], labels: Sequence[str], folder: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Returns the entries of all models, trained where they are not in the folder yet.
+
+    Those of the board, and the recurrent network as it was first made.
+    """
     classes = sorted(set(labels))
     (folder / "classes.json").write_text(json.dumps(classes))
     targets = torch.tensor([classes.index(label) for label in labels])
-    return train(
-        folder,
-        {
-            name: lambda model=model: model.fit(list(texts), list(labels))
-            for name, model in linear().items()
-        },
-        Path(__file__).with_name("clinc_models.py"),
-        {
-            name: Recipe(
-                name, seeds,
-                partial(fit, texts=texts, targets=targets, epochs=epochs, rate=rate),
-            )
-            for name, (epochs, rate, seeds) in NETWORKS.items()
-        },
-    )  # fmt: skip
+    recipes = {
+        name: Recipe(
+            name, seeds, partial(fit, texts=texts, targets=targets, epochs=epochs, rate=rate)
+        )
+        for name, (epochs, rate, seeds) in NETWORKS.items()
+    }
+    estimators = {
+        name: lambda model=model: model.fit(list(texts), list(labels))
+        for name, model in linear().items()
+    }
+    here = Path(__file__)
+    return (
+        train(folder, estimators, here.with_name("clinc_models.py"), recipes),
+        train(folder, {}, here.with_name("clinc_first.py"), {"gru-first": recipes["gru"]}),
+    )
 
 
 def fit(
@@ -108,40 +110,48 @@ def main() -> None:
     full = json.loads((args.source / "data_full.json").read_text())
     _csv(folder / "test.csv", full["test"])
     _csv(folder / "out_of_scope.csv", full["oos_test"])
-    models = entries(*zip(*full["train"], strict=True), folder)
+    texts, labels = zip(*full["train"], strict=True)
+    models, first = entries(texts, labels, folder)
+    began = cb.load(finished(folder, "first", spec(first, "quick", args.attacked)))
+    invalid = sum(cell.verdict is Verdict.INVALID for cell in began.cells.values())
     run = publish(
         "clinc150",
-        {
-            "schema_version": 1,
-            "defaults": {"preset": args.preset},
-            "models": models,
-            "data": [
-                {"name": "clinc150", "uri": "csv:test.csv", "target": "intent", "input": ["text"]}
-            ],
-            "tracks": [
-                {
-                    "name": "clinc150", "data": "clinc150",
-                    "models": [one["name"] for one in models],
-                    "suites": ["accuracy", "shift", "ood", "adversarial"],
-                }
-            ],
-            "suites": {
-                "ood": {
-                    "near": {"out-of-scope": "csv:out_of_scope.csv"},
-                    "generators": ["random-letters", "shuffled-words", "reversed-text"],
-                    "detectors": ["msp", "entropy", "max-logit", "energy"],
-                },
-                "adversarial": {
-                    "words": [0.1, 0.2, 0.3], "texts": "characters", "limit": args.attacked,
-                    "queries": 200,
-                },
-            },
-        },
+        spec(models, args.preset, args.attacked),
         command="python examples/boards/clinc150.py FOLDER",
         source="CLINC150, Larson et al. 2019, CC BY 3.0",
-        facts=FIRST,
-    )  # fmt: skip
+        facts={"gru_first_cells": len(began.cells), "gru_first_invalid_cells": invalid},
+    )
     check(run)
+
+
+def spec(models: list[dict[str, Any]], preset: str, attacked: int) -> dict[str, Any]:
+    """Returns the spec of a run of models."""
+    return {
+        "schema_version": 1,
+        "defaults": {"preset": preset},
+        "models": models,
+        "data": [
+            {"name": "clinc150", "uri": "csv:test.csv", "target": "intent", "input": ["text"]}
+        ],
+        "tracks": [
+            {
+                "name": "clinc150", "data": "clinc150",
+                "models": [one["name"] for one in models],
+                "suites": ["accuracy", "shift", "ood", "adversarial"],
+            }
+        ],
+        "suites": {
+            "ood": {
+                "near": {"out-of-scope": "csv:out_of_scope.csv"},
+                "generators": ["random-letters", "shuffled-words", "reversed-text"],
+                "detectors": ["msp", "entropy", "max-logit", "energy"],
+            },
+            "adversarial": {
+                "words": [0.1, 0.2, 0.3], "texts": "characters", "limit": attacked,
+                "queries": 200,
+            },
+        },
+    }  # fmt: skip
 
 
 def check(run: Run) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def main(source: Path) -> None:
         raise SystemExit(f"accuracies differ from a plain mean by up to {apart}")
 
 
-def _csv(path: Path, columns: tuple[str, ...], rows: object) -> None:
+def _csv(path: Path, columns: tuple[str, ...], rows: Iterable[Iterable[str]]) -> None:
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)

@@ -141,7 +141,7 @@ def torch_numerics(device: str) -> dict[str, str]:
     return facts | {
         "device_name": torch.cuda.get_device_name(device),
         "cuda": str(torch.version.cuda),
-        "cudnn": str(cudnn.version()),  # type: ignore[no-untyped-call]
+        "cudnn": str(cudnn.version()),
         "tf32": _switch(torch.backends.cuda.matmul.allow_tf32 or cudnn.allow_tf32),
         "cudnn_benchmark": _switch(cudnn.benchmark),
         "cudnn_deterministic": _switch(cudnn.deterministic),

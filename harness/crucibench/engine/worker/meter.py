@@ -68,7 +68,7 @@ class _Events:
 
         self._device = device
         with torch.cuda.device(device):
-            events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]  # type: ignore[no-untyped-call]
+            events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
             self._first, self._last = events
             self._first.record()
 

@@ -210,7 +210,7 @@ class Counting(torch.nn.Module):
         logits: torch.Tensor = self._model(x)
         self.forwards += len(x)
         if logits.requires_grad:
-            logits.register_hook(self._count)  # type: ignore[no-untyped-call]
+            logits.register_hook(self._count)
         return logits
 
     def _count(self, gradient: torch.Tensor) -> None:
