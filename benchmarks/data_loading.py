@@ -1,8 +1,9 @@
 """Images per second against a plain PyTorch DataLoader, in turns; memory while reading.
 
 The loader opens each JPEG with Pillow, makes a float tensor of it and stacks batches, with as many
-worker processes as there are cores, started before the clock is. Ours decodes in as many threads.
-Memory is the growth of a process's own resident pages (RssAnon), each size in a process of its own.
+worker processes as there are cores, started before the clock is. Ours takes the pixels that opening
+the data set has kept, in as many threads; whole first runs are in `whole_commands.py`. Memory is
+the growth of a process's own resident pages (RssAnon), each size in a process of its own.
 """
 
 from __future__ import annotations
@@ -204,8 +205,8 @@ def main() -> None:
             f"JPEGs in a folder as float tensors, batches of {BATCH}, rounds in turn: a plain "
             "DataLoader (Pillow, one worker process a core, running already) and batches of an "
             "opened data set (one thread a core). Images a second; the ratio is ours to theirs. "
-            "Budget: 0.95 x. Opening, which is done once for each content, takes digests, converts "
-            "and decodes every image. "
+            "Budget: 0.95 x. Opening, which is done once for each content, takes digests, "
+            "converts, decodes every image and keeps its pixels, of which batches are made. "
             f"Load of the machine at the end: {os.getloadavg()[0]:.1f}.",
             "",
             *table(["images", "round", "loader", "ours", "ratio", "opening once, s"], rows),
