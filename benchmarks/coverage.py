@@ -44,6 +44,7 @@ from crucibench.metrics.numbers import numbers_of
 from crucibench.metrics.scoring import rows_of
 from crucibench.tasks.classification.view import ClassView
 from crucibench.tasks.regression.kind import NumberView
+from crucibench.util.names import Names
 from crucibench_suites.accuracy.scenario import Clean
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,7 +152,7 @@ def view_of(probabilities: Floats, targets: NDArray[np.int64]) -> ClassView:
         (probabilities[:, 1] >= 0.5).astype(np.int64) if binary else probabilities.argmax(axis=1)
     )
     return ClassView(
-        ids=_ids(n),
+        names=Names(_ids(n)),
         targets=targets, predictions=predictions,
         classes=tuple(f"c{index}" for index in range(classes)), scores=probabilities,
         probabilities=probabilities,

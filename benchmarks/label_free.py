@@ -21,6 +21,7 @@ from _report import publish, table
 
 import crucibench as cb
 import crucibench_adapters
+from crucibench.contracts.data import Samples
 from crucibench.contracts.task import Decision
 from crucibench.metrics.label_free import (
     average_confidence_statistic,
@@ -92,7 +93,7 @@ def cases(run: cb.Run, model: str) -> list[tuple[float, dict[str, float]]]:
     targets = pd.Series(samples.targets, index=samples.ids).loc[ids].to_numpy()
     # What a view is read with: samples and decision rule.
     asked: Any = SimpleNamespace(
-        samples=SimpleNamespace(ids=np.array(ids, dtype=object), targets=targets),
+        samples=Samples(np.array(ids, dtype=object), targets, pd.DataFrame(index=range(len(ids)))),
         model=SimpleNamespace(decision=Decision()),
     )
     clean = outcome_columns(np.stack(frame.loc[ids, "scores"].to_list()), "logits", targets)
