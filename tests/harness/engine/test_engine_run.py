@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import crucibench as cb
 from crucibench.contracts.rows import COLUMNS
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.engine.listener import Listener
@@ -19,6 +21,7 @@ from crucibench.store.cells import CellFile
 from crucibench.store.manifest import digests
 from crucibench.store.run import Run
 from crucibench.store.tables import read_frame, write_frame
+from crucibench.tasks.classification.view import view_of_pass
 
 TIMED = "sample-rounds"
 
@@ -212,6 +215,35 @@ def test_scoring_again_changes_nothing_and_needs_no_model(
     again = rescore(Run(run.root))
     assert digests(again.layout) == before[0]
     assert again.metrics().equals(before[1])
+
+
+def test_views_of_large_passes_are_made_again_for_each_cell_and_numbers_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pd.DataFrame({"x": np.linspace(-2, 2, 200), "sex": ["f", "m"] * 100})
+    frame["y"] = frame.x.round(2) * 100 % 3 > 0
+    made: list[int] = []
+    view = view_of_pass
+
+    def counted(*given: Any) -> Any:
+        made.append(1)
+        return view(*given)
+
+    def found(out: str) -> tuple[int, pd.DataFrame]:
+        made.clear()
+        run = cb.run(
+            models={"m": lambda table: np.stack([0 * table.x + 0.4, 0 * table.x + 0.6], axis=1)},
+            data=frame, data_options={"target": "y", "groups": ["sex"]}, suites=["accuracy", "bias"],
+            workers=0, out=tmp_path / out, cache=False,
+        )  # fmt: skip
+        return len(made), run.metrics().drop(columns="cell")
+
+    monkeypatch.setattr("crucibench.tasks.classification.view.view_of_pass", counted)
+    kept = found("kept")
+    monkeypatch.setattr("crucibench.engine.score.score._MOST_VIEWED", 0)
+    again = found("again")
+    assert again[0] > kept[0]
+    assert again[1].equals(kept[1])
 
 
 def test_verify_finds_an_edited_number(run_spec: Any) -> None:
