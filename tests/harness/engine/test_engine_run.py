@@ -233,8 +233,8 @@ def test_views_of_large_passes_are_made_again_for_each_cell_and_numbers_stay(
         made.clear()
         run = cb.run(
             models={"m": lambda table: np.stack([0 * table.x + 0.4, 0 * table.x + 0.6], axis=1)},
-            data=frame, data_options={"target": "y", "groups": ["sex"]}, suites=["accuracy", "bias"],
-            workers=0, out=tmp_path / out, cache=False,
+            data=frame, data_options={"target": "y", "groups": ["sex"]},
+            suites=["accuracy", "bias"], workers=0, out=tmp_path / out, cache=False,
         )  # fmt: skip
         return len(made), run.metrics().drop(columns="cell")
 
