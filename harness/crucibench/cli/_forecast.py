@@ -14,6 +14,8 @@ from crucibench.report.format import duration
 _SHORTEST = 3.0
 _LEAST = 0.1
 _RENEWED = 0.25
+_STEP = 0.01
+"""What share more must be done before a forecast that could not be made is tried again."""
 _WIDEST = 2.5
 """No range is shown whose upper end is more than so many times its lower."""
 
@@ -79,7 +81,7 @@ class Forecast:
         self._before: dict[str, list[float]] = {}
         self._after: list[float] = []
         self._last = now
-        self._shown = 0.0
+        self._shown = self._tried = 0.0
 
     def advance(self, cell: str, samples: int | None, now: float) -> None:
         """Adds samples that a cell has done; None where it has ended."""
@@ -160,6 +162,9 @@ class Forecast:
         share = self._share()
         if self._shown and not self._shown < _RENEWED <= share:
             return None  # before what takes long where there are many cells
+        if share < max(_LEAST, self._tried + _STEP):
+            return None
+        self._tried = share
         found = self.seconds_left
         if found is not None:
             self._shown = share
