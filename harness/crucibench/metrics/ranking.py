@@ -23,7 +23,7 @@ from crucibench.metrics._inputs import (
     float_vector,
     require_same_length,
 )
-from crucibench.metrics._rows import row_dots, row_sums
+from crucibench.metrics._rows import row_dots, row_steps, row_sums
 from crucibench.metrics._ties import TieGroups
 
 _SHOWN = 5
@@ -98,7 +98,7 @@ def average_precision_statistic(scores: ArrayLike, positives: ArrayLike) -> Stat
 
     def area(flagged: FloatArray, found: FloatArray) -> FloatArray:
         precision = np.divide(found, flagged, out=np.zeros_like(found), where=flagged > 0)
-        hits = np.diff(found, axis=1, prepend=0.0)
+        hits = row_steps(found)
         return np.asarray(row_dots(hits, precision) / found[:, -1])
 
     def influence() -> FloatArray:

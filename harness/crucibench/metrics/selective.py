@@ -23,7 +23,7 @@ from crucibench.metrics._inputs import (
     float_vector,
     require_same_length,
 )
-from crucibench.metrics._rows import row_sums
+from crucibench.metrics._rows import row_steps, row_sums
 from crucibench.metrics._ties import TieGroups
 from crucibench.metrics.ranking import running_sums
 from crucibench.metrics.statistic import SharedParts
@@ -265,7 +265,7 @@ def accuracy_at_coverage_interval(
 
 
 def _aurc(upto: FloatArray, errors_upto: FloatArray) -> FloatArray:
-    size, errors = (np.diff(each, axis=1, prepend=0.0) for each in (upto, errors_upto))
+    size, errors = row_steps(upto), row_steps(errors_upto)
     before, errors_before = upto - size, errors_upto - errors
     rate = np.divide(errors, size, out=np.zeros_like(size), where=size > 0)
     # A group of m ties after N samples with E errors adds the sum over j = 1..m of
@@ -302,7 +302,7 @@ def _harmonic_steps(size: FloatArray, before: FloatArray, upto: FloatArray) -> F
     # Of whole numbers, as a bootstrap draws them, a table has them all.
     table = np.zeros(int(upto[:, -1].max()) + 1)
     np.cumsum(1.0 / np.arange(1, len(table)), out=table[1:])
-    return np.diff(table[upto.astype(np.int64)], axis=1, prepend=0.0)
+    return row_steps(table.take(upto.astype(np.int64)))
 
 
 def _harmonic_between(start: FloatArray, end: FloatArray) -> FloatArray:

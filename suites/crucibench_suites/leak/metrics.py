@@ -20,6 +20,7 @@ from crucibench.contracts.statistic import (
     Statistic,
 )
 from crucibench.metrics.forms import as_rows
+from crucibench.metrics.statistic import SharedParts
 from crucibench.stats import clopper_pearson
 
 Bools = NDArray[np.bool_]
@@ -106,10 +107,26 @@ RANK = MetricInfo(
 )
 
 
-def effect(form: Form, fresh: Bools) -> RowMetric:
-    """Returns a metric of all samples minus the same of those that are fresh, shape (n,)."""
+def effect(form: Form, of_fresh: SharedParts[Floats]) -> RowMetric:
+    """Returns a metric of all samples minus the same of those that are fresh.
+
+    Args:
+        form: the metric's.
+        of_fresh: gives the weights of `fresh_weights`, shared by metrics of the same samples.
+    """
     whole = as_rows(form)
-    return RowMetric(lambda weights: whole(weights) - whole(weights * fresh), cost=2)
+    return RowMetric(lambda weights: whole(weights) - whole(of_fresh(weights)), cost=2)
+
+
+def fresh_weights(fresh: Bools) -> SharedParts[Floats]:
+    """Returns what makes of weights (b, n) those of fresh samples (n,), 0 for others; read-only."""
+
+    def compute(weights: Floats) -> Floats:
+        only = weights * fresh
+        only.flags.writeable = False  # so that metrics share what they make of them
+        return only
+
+    return SharedParts(compute)
 
 
 def _tpr(view: Membership, fpr: float) -> RowMetric:

@@ -20,6 +20,7 @@ from crucibench.contracts.scenario import Derived, Need
 from crucibench.contracts.statistic import Floats, Form, Number, RowMetric, Units
 from crucibench.contracts.task import TaskKind
 from crucibench.metrics.numbers import numbers_of
+from crucibench.metrics.statistic import SharedParts
 from crucibench.stats import newcombe_paired
 from crucibench.tasks.classification.view import Bools, ClassView, Ints
 from crucibench_suites.leak import metrics
@@ -97,8 +98,9 @@ class NearDuplicates(Derived):
         if fresh.all():
             return found
         judged = [one for one in metrics_named(kind.metrics) if not one.by_class]
+        of_fresh = metrics.fresh_weights(fresh)
         for number in numbers_of(judged, kind.view(cell, evidence.task)):
-            make = number.make and partial(_effect, number.make, fresh)
+            make = number.make and partial(_effect, number.make, of_fresh)
             found.append(replace(number, metric=metrics.EFFECT.id, point=number.metric, make=make))
         samples = cell.samples.take(np.flatnonzero(fresh))
         if len(samples):
@@ -107,8 +109,8 @@ class NearDuplicates(Derived):
         return found
 
 
-def _effect(make: Callable[[], Form], fresh: Bools) -> RowMetric:
-    return metrics.effect(make(), fresh)
+def _effect(make: Callable[[], Form], of_fresh: SharedParts[Floats]) -> RowMetric:
+    return metrics.effect(make(), of_fresh)
 
 
 def repeated(evidence: Evidence) -> dict[str, Bools]:

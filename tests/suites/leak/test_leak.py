@@ -104,11 +104,18 @@ def test_min_hashes_estimate_the_jaccard_index() -> None:
 
 def test_the_effect_is_the_number_minus_that_of_the_rest() -> None:
     hits, fresh = RNG.random(200) < 0.7, RNG.random(200) < 0.8
-    form = metrics.effect(Share(hits), fresh)
+    form = metrics.effect(Share(hits), metrics.fresh_weights(fresh))
     assert evaluate(form, 200) == pytest.approx(hits.mean() - hits[fresh].mean())
     weights = RNG.integers(0, 3, (1, 200))
     whole, rest = (np.average(hits, weights=weights[0] * mask) for mask in (fresh | True, fresh))
     assert as_rows(form)(weights)[0] == pytest.approx(whole - rest)
+
+
+def test_effects_under_the_same_weights_share_those_without_repeats() -> None:
+    weights, of_fresh = RNG.random((2, 200)), metrics.fresh_weights(RNG.random(200) < 0.8)
+    weights.flags.writeable = False
+    assert of_fresh(weights) is of_fresh(weights)
+    assert not of_fresh(weights).flags.writeable  # else what metrics make of them is made anew
 
 
 @pytest.mark.parametrize(("n", "shift"), [(200, 0.0), (1000, 1.5)])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.statistic import Statistic
+from crucibench.metrics._rows import row_steps
 from crucibench.tasks.detection.matching import AREAS, KINDS, THRESHOLDS
 
 Floats = NDArray[np.float64]
@@ -217,7 +218,7 @@ def _interpolated(hits: Floats, ranked: Floats, objects: Floats) -> Floats:
     reached = np.minimum((recall * 100).astype(np.int64), 100)
     reached += (reached < 100) & (RECALLS[np.minimum(reached + 1, 100)] <= recall)
     reached -= RECALLS[reached] > recall
-    steps = np.diff(reached + 1, axis=1, prepend=0)
+    steps = row_steps(reached + 1.0)
     return np.asarray(np.einsum("bk,bk->b", steps, best) / len(RECALLS))
 
 
