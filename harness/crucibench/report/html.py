@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crucibench.comparing.claims import claims_of
 from crucibench.comparing.run_parity import pairs_of
+from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.gating.policy import Policy
 from crucibench.report import leaderboard_text, plots
@@ -101,6 +103,9 @@ class _Report:
         self.gallery = gallery
         self.anchors = Anchors()
         self.numbers = numbers_of(run)
+        self.by_suite: defaultdict[tuple[str, str], list[MetricRow]] = defaultdict(list)
+        for number in self.numbers:
+            self.by_suite[number.data, number.address.suite].append(number)
         self.metrics = declared_metrics(run.suites)
         self.claims = claims_of(run)
         self.sections = declared_sections(run.suites)
@@ -214,7 +219,7 @@ class _Report:
                 data,
                 name,
                 models=self._own_models(data),
-                rows=self.numbers,
+                rows=self.by_suite[data, name],
                 metrics=self.metrics,
                 anchors=self.anchors,
                 gallery=self.gallery,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -213,7 +214,11 @@ def tables_across(
 
 
 def rises_of(evidence: Evidence, found: Mapping[str, Sequence[View]]) -> list[Rise]:
-    """Returns what became of every gap, of the worst group and of each group."""
+    """Returns what became of every gap, of the worst group and of each group, measured once."""
+    return evidence.once(("rises", evidence.own.cell), partial(_rises, evidence, found))
+
+
+def _rises(evidence: Evidence, found: Mapping[str, Sequence[View]]) -> list[Rise]:
     clean, level = found[CLEAN], evidence.options.level
     rises: list[Rise] = []
     for point, views in found.items():
@@ -434,7 +439,8 @@ def audit_across(evidence: Evidence, scenario: Any) -> Findings:
     """Says where the groups' accuracies move apart beyond chance, and which group loses most."""
     if not len(evidence.own.samples):
         return [no_samples()]
-    rises = rises_of(evidence, read_across(evidence, scenario.source, scenario.parameters))
+    views, _ = measure_across(evidence, scenario.source, scenario.parameters, scenario.stream)
+    rises = rises_of(evidence, views)
     tested = [rise for rise in rises if rise.of == _ACCURACY and rise.group]
     grown = [
         (rise, p)

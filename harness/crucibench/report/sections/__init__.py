@@ -205,7 +205,7 @@ def evidence_of(
         data: the data set's name.
         suite: the suite's name.
         models: all models of the page in order.
-        rows: the run's metric rows.
+        rows: the suite's metric rows on the data set.
         metrics: what the run says of metrics.
         anchors: the page's ids.
         gallery: whether samples are shown.
@@ -220,7 +220,7 @@ def evidence_of(
         data=data,
         suite=suite,
         models=models,
-        rows=[row for row in rows if (row.data, row.address.suite) == (data, suite)],
+        rows=rows,
         all_cells=[
             SectionCell(
                 id=cell.cell, model=cell.model, scenario=cell.scenario, status=cell.status,
