@@ -400,8 +400,8 @@ def main() -> None:
         [
             f"Each command as a process of its own, with an empty cache and one thread: "
             f"{asked.rounds} rounds in turns; processor seconds are the median, with the least and "
-            "the most. A peer stands below the command that it takes turns with; only the bootstrap gives "
-            "intervals.",
+            "the most. A peer stands below the command that it takes turns with; of the peers only "
+            "the bootstrap gives intervals.",
             "",
             *table(["command", "processor s", "wall s", "peak MB"], rows),
             "",

@@ -77,13 +77,14 @@ class _Named:
         rows: the row of each in the file.
     """
 
-    names: Any
+    names: pa.LargeStringArray
     rows: NDArray[np.int64]
 
     @cached_property
     def index(self) -> pd.Index[Any]:
         """The names as pandas looks them up."""
-        return pd.Index(self.names.to_numpy(zero_copy_only=False), dtype=object)
+        names: NDArray[np.object_] = self.names.to_numpy(zero_copy_only=False)
+        return pd.Index(names, dtype=object)
 
     def rows_of(self, batch: Batch) -> NDArray[np.int64]:
         """Returns the row of each sample, -1 for none."""

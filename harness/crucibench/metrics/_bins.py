@@ -197,8 +197,8 @@ def _equal_mass_index(groups: TieGroups, n: int, bins: int) -> Index:
         return np.zeros(0, dtype=kind)
     mass = groups.sums(np.ones((1, n)))[0]
     place = (mass.cumsum() - 0.5 * mass) * bins / n
-    found = np.searchsorted(np.arange(1.0, bins), place, side="right").astype(kind)
-    return found[groups.rows()]
+    found: Index = np.searchsorted(np.arange(1.0, bins), place, side="right").astype(kind)
+    return np.asarray(found[groups.rows()])
 
 
 def _require_bins(bins: int) -> None:

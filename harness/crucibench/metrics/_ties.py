@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crucibench.metrics._inputs import BoolArray, FloatArray, IntArray
 from crucibench.metrics._rows import plain
-from crucibench.stats.ranks import stable_order
+from crucibench.stats.ranks import Order, stable_order
 
 
 @final
@@ -26,8 +25,8 @@ class TieGroups:
         ordered = key[order]
         first = np.ones(len(key), dtype=np.bool_)
         first[1:] = ordered[1:] != ordered[:-1]
-        self._order = _compact(order)
-        self._starts = None if first.all() else _compact(np.flatnonzero(first))
+        self._order = order
+        self._starts = None if first.all() else np.flatnonzero(first).astype(order.dtype)
 
     def sums(self, weights: FloatArray, values: FloatArray | BoolArray | None = None) -> FloatArray:
         """Sums weights (b, n), times `values` (n,) if given, in every group: shape (b, G)."""
@@ -73,14 +72,10 @@ class TieGroups:
         """
         return np.asarray((split.cumsum() - split[0])[self.rows()])
 
-    def rows(self) -> NDArray[np.int32 | np.int64]:
+    def rows(self) -> Order:
         """Returns each row's group number, shape (n,)."""
         step = np.zeros(len(self._order), dtype=self._order.dtype)
         step[slice(1, None) if self._starts is None else self._starts[1:]] = 1
         group = np.empty_like(step)
         group[self._order] = step.cumsum()
         return group
-
-
-def _compact(indices: NDArray[np.intp]) -> NDArray[np.int32 | np.int64]:
-    return indices.astype(np.int32 if len(indices) < 2**31 else np.int64)

@@ -26,8 +26,8 @@ _ADDED_IN_ORDER = 8
 def by_column(matrix: NDArray[np.floating]) -> FloatArray:
     """Returns a matrix (n, K) in float64, laid out by columns where these are few.
 
-    Then what is done along rows takes a tenth of the time. NumPy adds fewer than 8 numbers one after
-    the other whatever their layout, so that sums are the same bits.
+    Then what is done along rows takes a tenth of the time. NumPy adds fewer than 8 numbers one
+    after the other whatever their layout, so that sums are the same bits.
     """
     return matrix.astype(np.float64, order="F" if matrix.shape[1] < _ADDED_IN_ORDER else "C")
 
