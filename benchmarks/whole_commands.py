@@ -2,8 +2,8 @@
 
 Every command is started as a user starts it, with an empty cache, one thread, and its processor
 seconds (children included), wall seconds and peak memory are read when it has ended. Commands and
-peers take turns. Peers: a bare loop with scikit-learn's metrics, a bootstrap in NumPy, and
-evidently's classification preset (`--evidently PYTHON`, an interpreter that has it).
+peers take turns. Peers: a bare loop with scikit-learn's metrics, the same by group, a bootstrap in
+NumPy, and evidently's classification preset (`--evidently PYTHON`, an interpreter that has it).
 """
 
 from __future__ import annotations
@@ -187,6 +187,23 @@ for _ in range(2000):
 np.quantile(found, [0.025, 0.975], axis=0)
 """
 
+GROUPED = """
+import pandas as pd
+from sklearn import metrics
+data = pd.read_parquet("million.parquet").merge(pd.read_parquet("a.parquet"), on="id")
+def numbers(part):
+    y, p = (part.y == "yes").to_numpy(), part.yes.to_numpy()
+    d = p >= 0.5
+    metrics.accuracy_score(y, d), metrics.balanced_accuracy_score(y, d)
+    metrics.f1_score(y, d, average="macro"), metrics.matthews_corrcoef(y, d)
+    metrics.log_loss(y, p), metrics.brier_score_loss(y, p), metrics.roc_auc_score(y, p)
+    metrics.average_precision_score(y, p), metrics.confusion_matrix(y, d)
+numbers(data)
+for by in (["sex"], ["age"], ["sex", "age"]):
+    for _, part in data.groupby(by):
+        numbers(part)
+"""
+
 EVIDENTLY = """
 import sys
 import pandas as pd
@@ -305,6 +322,8 @@ def cases(evidently: str, rows: int) -> list[list[Case]]:
              _run("predictions:a.parquet?id=id&scores=no,yes", logged, "accuracy,bias", "first")),
         Case("the other model", _run("predictions:b.parquet?id=id&scores=no,yes", logged,
                                      "accuracy,bias", "second"), fresh=False),
+        Case("scikit-learn, 9 metrics of all and of 11 groups", [python, "-c", GROUPED],
+             fresh=False),
         Case("`compare` of both", ["sh", "-c", f"{COMMAND} compare first/* second/*"],
              fresh=False),
         Case("`gate` of both, 10 numbers",
@@ -381,8 +400,8 @@ def main() -> None:
         [
             f"Each command as a process of its own, with an empty cache and one thread: "
             f"{asked.rounds} rounds in turns; processor seconds are the median, with the least and "
-            "the most. A peer stands below the command that it takes turns with; evidently and the "
-            "bare loop give no intervals.",
+            "the most. A peer stands below the command that it takes turns with; of the peers only "
+            "the bootstrap gives intervals.",
             "",
             *table(["command", "processor s", "wall s", "peak MB"], rows),
             "",

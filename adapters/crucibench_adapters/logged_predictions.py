@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sources
@@ -34,7 +36,6 @@ _OPTIONS = ("id", "draw", "prediction", "score", "scores", "positive", "threshol
 _SUFFIXES = (".csv", ".parquet", ".json")
 _PREFIX = "proba_"
 _ROLE = "test"
-_NOWHERE = pd.Series([], pd.Index([], dtype=object), dtype=np.int64)
 _SHOWN = 3
 
 
@@ -68,6 +69,36 @@ class _Columns:
 
 
 @dataclass(frozen=True)
+class _Named:
+    """Answers by the names of samples.
+
+    Attributes:
+        names: Arrow strings, none twice.
+        rows: the row of each in the file.
+    """
+
+    names: pa.LargeStringArray
+    rows: NDArray[np.int64]
+
+    @cached_property
+    def index(self) -> pd.Index[Any]:
+        """The names as pandas looks them up."""
+        names: NDArray[np.object_] = self.names.to_numpy(zero_copy_only=False)
+        return pd.Index(names, dtype=object)
+
+    def rows_of(self, batch: Batch) -> NDArray[np.int64]:
+        """Returns the row of each sample, -1 for none."""
+        at = np.array(batch.rows, dtype=np.int64)
+        keys = pa.array(batch.keys, pa.large_string())
+        # Most files have the order of the data: then nothing has to be looked up.
+        there = len(at) == len(keys) and max(at, default=0) < len(self.names)
+        if there and self.names.take(pa.array(at)).equals(keys):
+            return self.rows[at]
+        at = self.index.get_indexer(pd.Index(batch.keys, dtype=object))
+        return np.where(at < 0, -1, self.rows[at])
+
+
+@dataclass(frozen=True)
 class _Logged:
     """What the file says, row by row.
 
@@ -75,7 +106,7 @@ class _Logged:
         scores: shape (rows, K), or None.
         labels: shape (rows,), class indices, or None.
         values: shape (rows,), or None.
-        places: for each draw the row of each id; empty if rows are joined by order.
+        places: for each draw where its answers are; empty if rows are joined by order.
         rows: their number.
     """
 
@@ -83,7 +114,7 @@ class _Logged:
     labels: NDArray[np.int64] | None
     values: NDArray[np.float64] | None
     rows: int
-    places: Sequence[pd.Series[int]] = ()
+    places: Sequence[_Named] = ()
 
 
 class PredictionsAdapter(Adapter):
@@ -179,19 +210,15 @@ class PredictionsAdapter(Adapter):
                 "the data id=COL, or leave id out to join by row order"
             )
         draw = batch.draw if self._columns.draw else 0
-        places = self._logged.places[draw] if draw < len(self._logged.places) else _NOWHERE
-        index, keys = places.index, pd.Index(batch.keys, dtype=object)
-        at = np.array(batch.rows, dtype=np.int64)
-        # Most files have the order of the data: then nothing has to be looked up.
-        if len(at) != len(keys) or max(at, default=0) >= len(index) or not index[at].equals(keys):
-            at = index.get_indexer(keys)
-        missing = [batch.keys[row] for row in np.flatnonzero(at < 0)]
+        drawn = draw < len(self._logged.places)
+        rows = self._logged.places[draw].rows_of(batch) if drawn else np.full(len(batch), -1)
+        missing = [batch.keys[row] for row in np.flatnonzero(rows < 0)]
         if missing:
             raise InputError(
                 f"{name} lacks {len(missing)} of {len(batch)} samples of a batch, e.g. "
                 f"{_examples(missing)}{f' (asked for the time {draw + 1})' if draw else ''}"
             )
-        return np.asarray(places, dtype=np.int64)[at]
+        return rows
 
     def _check_length(self, counts: Mapping[str, int]) -> None:
         wanted = counts.get(_ROLE)
@@ -430,26 +457,27 @@ def _numbers(frame: Any, name: str, file: Path) -> NDArray[np.float64]:
     return numbers
 
 
-def _places(frame: Any, columns: _Columns, file: Path) -> list[pd.Series[int]]:
+def _places(frame: Any, columns: _Columns, file: Path) -> list[_Named]:
     given = frame[columns.id]
-    names = np.asarray(given, dtype=object)
-    if not isinstance(given.dtype, pd.StringDtype):
-        names = np.array([plain_name(entry) for entry in given.tolist()], dtype=object)
+    if isinstance(given.dtype, pd.StringDtype):
+        names = pa.array(given, pa.large_string())
+    else:
+        names = pa.array([plain_name(entry) for entry in given.tolist()], pa.large_string())
+    if isinstance(names, pa.ChunkedArray):
+        names = names.combine_chunks()
     draws = np.zeros(len(frame), dtype=np.int64)
     if columns.draw:
         draws = np.unique(_numbers(frame, columns.draw, file), return_inverse=True)[1]
-    places = []
-    for draw in range(draws.max(initial=0) + 1):
-        rows = np.flatnonzero(draws == draw)
-        places.append(pd.Series(rows, pd.Index(names[rows], dtype=object)))
+    each = [np.flatnonzero(draws == draw) for draw in range(draws.max(initial=0) + 1)]
+    places = [_Named(names.take(pa.array(rows)) if len(each) > 1 else names, rows) for rows in each]
+    if all(len(one.names.unique()) == len(one.names) for one in places):
+        return places
     twice = [name for one in places for name in one.index[one.index.duplicated()]]
-    if twice:
-        raise InputError(
-            f"{file.name}: column {columns.id!r}: {len(twice)} of {len(names)} names occur more "
-            f"than once, e.g. {_examples(list(dict.fromkeys(twice)))}"
-            f"{'' if columns.draw else ' (draw=COL tells several answers to a sample apart)'}"
-        )
-    return places
+    raise InputError(
+        f"{file.name}: column {columns.id!r}: {len(twice)} of {len(names)} names occur more "
+        f"than once, e.g. {_examples(list(dict.fromkeys(twice)))}"
+        f"{'' if columns.draw else ' (draw=COL tells several answers to a sample apart)'}"
+    )
 
 
 def _examples(names: Sequence[str]) -> str:

@@ -329,9 +329,12 @@ class CellPair:
             codes, _ = pd.factorize(samples.clusters[paired.rows_a], sort=True)
             clusters = np.asarray(codes, dtype=np.int64)
         # A pack has no names of the user's, and the run beside it does.
-        names = samples.ids[paired.rows_a]
-        for one, rows in ((others, paired.rows_b), (samples, paired.rows_a)):
-            names = names if one.keys is None else one.keys[rows]
+        if samples.keys is not None:
+            names = samples.keys[paired.rows_a]
+        elif others.keys is not None:
+            names = others.keys[paired.rows_b]
+        else:
+            names = samples.ids[paired.rows_a]
         return measure_cell(pairs, names, clusters, self.how.settings)
 
     def _rounds(self, forms: Mapping[Key, tuple[Form, Form]]) -> dict[Key, MeasuredDifference]:
@@ -365,7 +368,7 @@ class CellPair:
         Raises:
             RefusedError: if they can't be paired.
         """
-        if np.array_equal(first.ids, second.ids):
+        if first.names.column.equals(second.names.column):
             # A sample table's ids are unique, so that position pairs them; the common case.
             rows = np.arange(len(first), dtype=np.int64)
             paired = Pairing(rows, rows, 0, 0)

@@ -173,7 +173,9 @@ def from_arrow(column: pa.Array | pa.ChunkedArray) -> Column:
 
 def few_strings(column: pa.ChunkedArray) -> NDArray[np.object_]:
     """Returns a column of strings, each made once however often it occurs; None where it lacks."""
-    coded = column.combine_chunks().dictionary_encode()
+    coded = column.combine_chunks()
+    if not pa.types.is_dictionary(coded.type):
+        coded = coded.dictionary_encode()
     if isinstance(coded, pa.ChunkedArray):
         coded = coded.combine_chunks() if coded.num_chunks != 1 else coded.chunk(0)
     known = np.array([*coded.dictionary.to_pylist(), None], dtype=object)

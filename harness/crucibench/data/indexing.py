@@ -38,6 +38,7 @@ from crucibench.util.names import Names
 if TYPE_CHECKING:
     import datasets
 
+_GROUP = "group_"
 _GROUPS_AT_MOST = 50
 
 
@@ -285,7 +286,7 @@ def _table(
         "target": to_arrow(targets[chosen.rows]),
     }
     for number, name in enumerate(raw.groups):
-        columns[f"group_{number}"] = pc.fill_null(part.texts[name].take(place), NO_GROUP)
+        columns[f"{_GROUP}{number}"] = pc.fill_null(part.texts[name].take(place), NO_GROUP)
     if raw.cluster:
         columns["cluster"] = part.texts[raw.cluster].take(place)
     if keys is not None:
@@ -296,6 +297,9 @@ def _table(
 def _write(path: Path, table: Any) -> None:
     with storing(path):
         stream = doors.open_file(path, "wb")
+    for at, name in enumerate(table.column_names):
+        if name.startswith(_GROUP):
+            table = table.set_column(at, name, table.column(name).dictionary_encode())
     with stream as sink, pa.ipc.new_file(sink, table.schema) as writer:
         for batch in table.combine_chunks().to_batches(max_chunksize=BATCH):
             writer.write(batch)
@@ -405,7 +409,7 @@ def _digests(table: Any, order: NDArray[np.intp] | None) -> tuple[str, str, str]
     for name in columns:
         column = table.column(name).take(order).combine_chunks()
         header = canonical_json([name, str(column.type), len(column)]).encode()
-        into = (groups,) if name.startswith("group_") else (whole,)
+        into = (groups,) if name.startswith(_GROUP) else (whole,)
         for digest in (ids_digest, whole, groups) if name == "id" else into:
             digest.update(header)
             for part in _bytes(column):
@@ -610,8 +614,8 @@ def _filled(column: Any, bad: NDArray[np.bool_]) -> Any:
 #
 # It is made once for each content, in O(n) memory without the inputs, and then mapped from disk.
 
-FORMAT = 5
-"""Of the index files; 3: each modality has its own form; 5: pixels are kept."""
+FORMAT = 6
+"""Of the index files; 3: each modality has its own form; 5: pixels are kept; 6: groups as codes."""
 
 BATCH = 65_536
 """Rows of every record batch of an index file but the last."""
@@ -688,7 +692,7 @@ class RoleIndex:
 
     def _samples(self, table: Any) -> Samples:
         groups = {
-            name: few_strings(table.column(f"group_{number}"))
+            name: few_strings(table.column(f"{_GROUP}{number}"))
             for number, name in enumerate(self.groups)
         }
         held = table.column_names

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter
@@ -105,9 +106,10 @@ def fixed_probe_rows(evalset: EvalSet) -> tuple[int, ...]:
     smallest: list[tuple[str, int]] = []
     for start in range(0, count, _BLOCK):
         rows = range(start, min(start + _BLOCK, count))
-        ids = evalset.slice("test", rows).ids
-        smallest = heapq.nsmallest(_SAMPLES, [*smallest, *zip(ids, rows, strict=True)])
-    return tuple(row for _, row in smallest)
+        ids = evalset.slice("test", rows).names.column
+        at = pc.bottom_k_unstable(ids, _SAMPLES)  # no id stands there twice
+        smallest += zip(ids.take(at).to_pylist(), (at.to_numpy() + start).tolist(), strict=True)
+    return tuple(row for _, row in heapq.nsmallest(_SAMPLES, smallest))
 
 
 def ask_probe(

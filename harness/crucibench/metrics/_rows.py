@@ -10,6 +10,11 @@ import numpy as np
 from crucibench.metrics._inputs import BoolArray, FloatArray
 
 
+def plain(weights: FloatArray) -> bool:
+    """Whether weights (b, n) are those of the samples as they are: one row of ones."""
+    return len(weights) == 1 and bool((weights == 1.0).all())
+
+
 def row_sums(array: FloatArray) -> FloatArray:
     """Sums an array (b, n) along its rows: shape (b,)."""
     return np.asarray(array.sum(axis=1))

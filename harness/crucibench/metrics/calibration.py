@@ -7,10 +7,12 @@ arguments here and part of the metric's id.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 
 from crucibench.contracts.statistic import Statistic, Sums
 from crucibench.metrics._bins import (
@@ -32,7 +34,7 @@ from crucibench.metrics._inputs import (
     probability_vector,
     require_same_length,
 )
-from crucibench.metrics._rows import row_sums
+from crucibench.metrics._rows import plain, row_sums
 
 Norm = Literal["l1", "l2", "max"]
 """How bins are joined: mean absolute gap (ECE), root mean squared gap, largest gap (MCE)."""
@@ -183,25 +185,36 @@ def classwise_calibration_error_statistic(
     n, classes = matrix.shape
     truth = class_indices("targets", targets, classes)
     require_same_length(probabilities=matrix, targets=truth)
-    parts = []
-    for k, column in enumerate(matrix.T):
-        cut = EqualWidthBins(column, bins=bins)
-        parts.append(cut.spread(column - (truth == k)))
+
+    @cache
+    def spreads() -> list[csr_array]:
+        return [
+            EqualWidthBins(column, bins=bins).spread(column - (truth == k))
+            for k, column in enumerate(matrix.T)
+        ]
 
     def compute(weights: FloatArray) -> FloatArray:
-        columns = np.ascontiguousarray(weights.T)
+        if plain(weights):  # adds in the same order, without a sort
+            one_group = np.zeros(n, dtype=np.int64)
+            gaps = (gaps_of(k, one_group, 1) for k in range(classes))
+        else:
+            columns = np.ascontiguousarray(weights.T)
+            gaps = (sums_of(part, columns) for part in spreads())
         total = np.zeros(len(weights))
-        for part in parts:
-            total += row_sums(np.abs(sums_of(part, columns)))
+        for gap in gaps:
+            total += row_sums(np.abs(gap))
         return np.asarray(total / classes / row_sums(weights))
 
+    def gaps_of(k: int, codes: IntArray, groups: int) -> FloatArray:
+        column = matrix[:, k]
+        cells = codes * bins + equal_width_index(column, bins=bins)
+        found = np.bincount(cells, column - (truth == k), groups * bins)
+        return found.reshape(groups, bins).astype(np.float64, copy=False)
+
     def by_group(codes: IntArray, groups: int) -> FloatArray:
-        found = [np.bincount(codes, minlength=groups)[:, None].astype(np.float64)]
-        for k, column in enumerate(matrix.T):
-            cells = codes * bins + equal_width_index(column, bins=bins)
-            gaps = np.bincount(cells, column - (truth == k), groups * bins)
-            found.append(gaps.reshape(groups, bins).astype(np.float64, copy=False))
-        return np.concatenate(found, axis=1)
+        counts = np.bincount(codes, minlength=groups)[:, None].astype(np.float64)
+        gaps = [gaps_of(k, codes, groups) for k in range(classes)]
+        return np.concatenate([counts, *gaps], axis=1)
 
     def of_sums(summed: FloatArray) -> FloatArray:
         return np.asarray(row_sums(np.abs(summed[:, 1:])) / classes / summed[:, 0])

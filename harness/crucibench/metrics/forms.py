@@ -123,8 +123,8 @@ def evaluate(form: Form, n: int) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         if isinstance(form, Share):
             hits, among = counted(form)
-            trials = int(among.sum())
-            share = int(hits.sum()) / trials if trials else float("nan")
+            trials = int(np.count_nonzero(among))
+            share = int(np.count_nonzero(hits)) / trials if trials else float("nan")
             return share if form.of_share is None else float(form.of_share(np.array([share]))[0])
         if isinstance(form, Ranking):
             return float(auroc_statistic(form.scores, form.positives)(np.ones((1, n)))[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from crucibench.contracts.statistic import Statistic
 from crucibench.metrics._inputs import (
@@ -19,6 +19,17 @@ from crucibench.metrics.statistic import mean_statistic
 
 SMALLEST = float(np.finfo(np.float64).eps)
 """Probabilities are raised to this (2.2e-16) before a logarithm is taken, as in scikit-learn."""
+
+_ADDED_IN_ORDER = 8
+
+
+def by_column(matrix: NDArray[np.floating]) -> FloatArray:
+    """Returns a matrix (n, K) in float64, laid out by columns where these are few.
+
+    Then what is done along rows takes a tenth of the time. NumPy adds fewer than 8 numbers one
+    after the other whatever their layout, so that sums are the same bits.
+    """
+    return matrix.astype(np.float64, order="F" if matrix.shape[1] < _ADDED_IN_ORDER else "C")
 
 
 def softmax(logits: ArrayLike) -> FloatArray:

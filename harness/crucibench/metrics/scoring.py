@@ -225,7 +225,7 @@ class _Sheet:
 
     def _value_of(self, form: Form, undefined: str) -> Value:
         if isinstance(form, Share):
-            trials = int(counted(form)[1].sum())
+            trials = int(np.count_nonzero(counted(form)[1]))
             return value_of(evaluate(form, self._n), trials, reason=undefined or "no samples")
         if isinstance(form, Ranking):
             return auroc_statistic(form.scores, form.positives).value()
@@ -427,7 +427,7 @@ def _needed(form: Form, excess: float, n: int) -> str:
 def share_bounds(form: Share, level: float) -> Interval:
     """Returns a share's interval; of a function that grows with the share, its bounds mapped."""
     hits, among = counted(form)
-    found = share_interval(int(hits.sum()), int(among.sum()), level)
+    found = share_interval(int(np.count_nonzero(hits)), int(np.count_nonzero(among)), level)
     if form.of_share is None:
         return found
     lower, upper = form.of_share(np.array(found[:2]))

@@ -22,7 +22,7 @@ from crucibench.metrics._inputs import (
     float_matrix,
     require_same_length,
 )
-from crucibench.metrics.probabilistic import softmax
+from crucibench.metrics.probabilistic import by_column, softmax
 
 LOWEST, HIGHEST = 1e-3, 1e3
 """The temperatures that are searched."""
@@ -137,8 +137,8 @@ def recalibrate(
     temperature = found.temperature.value
     return Recalibration(
         fit=found,
-        before=softmax(matrix[judged]),
-        after=None if temperature is None else apply_temperature(matrix[judged], temperature),
+        before=softmax(rest := by_column(matrix[judged])),
+        after=None if temperature is None else apply_temperature(rest, temperature),
         targets=truth[judged],
     )
 
@@ -157,7 +157,8 @@ def temperature_statistic(logits: ArrayLike, targets: ArrayLike) -> Statistic:
         for b, row in enumerate(weights):
             rows = np.flatnonzero(row)
             if some[rows].any():
-                fits[b] = 1 / _lowest_loss(margins[rows], row[rows] / row.sum())[0]
+                drawn = margins if len(rows) == len(margins) else by_column(margins[rows])
+                fits[b] = 1 / _lowest_loss(drawn, row[rows] / row.sum())[0]
         return fits
 
     return Statistic(n=len(margins), compute=compute, undefined=_UNIDENTIFIED, width=margins.size)
@@ -179,7 +180,7 @@ def _margins(logits: ArrayLike, targets: ArrayLike) -> FloatArray:
     matrix = float_matrix("logits", logits)
     truth = class_indices("targets", targets, matrix.shape[1])
     require_same_length(logits=matrix, targets=truth)
-    return matrix - np.take_along_axis(matrix, truth[:, None], axis=1)
+    return by_column(matrix - np.take_along_axis(matrix, truth[:, None], axis=1))
 
 
 def _slopes(margins: FloatArray, inverse: float) -> _Slopes:

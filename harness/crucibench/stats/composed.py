@@ -99,14 +99,15 @@ def paired_table_difference(
         sides.append(_Parts.of(flat.reshape(classes, classes).astype(float), statistic, level))
     one, other = sides
     right = [predicted == truth for predicted in answers]
-    phi = np.array([_phi(*(hits[truth == k] for hits in right)) for k in one.present])
     change = one.derivatives[truth, answers[0]] - other.derivatives[truth, answers[1]]
     total = float(change @ change - change.sum() ** 2 / len(change))
     # Of it, what right against wrong within the classes says is in the ends of the intervals.
     against = one.contrasts[truth] * right[0] - other.contrasts[truth] * right[1]
-    within = sum(
-        float(part.var() * len(part)) for part in (against[truth == k] for k in one.present)
-    )
+    within, phi = 0.0, np.zeros(len(one.present))
+    for place, inside in enumerate(truth == k for k in one.present):
+        part = against[inside]
+        within += float(part.var() * len(part))
+        phi[place] = _phi(*(hits[inside] for hits in right))
     rest = normal_quantile(level) ** 2 * max(0.0, total - within)
     estimate = one.value - other.value
     below = _apart(-one.down, other.up, phi)

@@ -223,27 +223,24 @@ def _placements(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> _Pl
             f"got {n_positive} positive and {n_negative} negative"
         )
     # One sort of all scores: within each run of equal scores, count both classes; the running
-    # counts before the run are what lies strictly below it.
+    # counts before the run are what lies strictly below it. Halves of integers below 2**52, so
+    # that these sums are exact.
     order, starts = tie_groups(scores)
-    sorted_positive = positive[order]
+    ranked = positive[order]
     sizes = np.diff(starts, append=scores.size)
-    positives = np.add.reduceat(sorted_positive.astype(np.int64), starts)
+    positives = np.add.reduceat(ranked, starts, dtype=np.int64)
     negatives = sizes - positives
-    negatives_below = np.cumsum(negatives) - negatives
-    positives_below = np.cumsum(positives) - positives
-    # Halves of integers below 2**52, so these sums are exact.
-    wins = np.repeat(negatives_below + negatives / 2.0, sizes)[sorted_positive]
-    losses = np.repeat(positives_below + positives / 2.0, sizes)[~sorted_positive]
+    wins = np.cumsum(negatives) - negatives / 2.0
+    losses = np.cumsum(positives) - positives / 2.0
     # Back in the order of the samples, so that two models' placements can be paired.
-    of_positive = np.empty(positive.size)
-    of_positive[order[sorted_positive]] = wins / n_negative
-    of_negative = np.empty(positive.size)
-    of_negative[order[~sorted_positive]] = 1.0 - losses / n_positive
-    return _Placements(
-        of_positive[positive],
-        of_negative[~positive],
-        float(wins.sum() / (n_positive * n_negative)),
+    placed = np.empty(positive.size)
+    placed[order] = np.where(
+        ranked,
+        np.repeat(wins / n_negative, sizes),
+        np.repeat(1.0 - losses / n_positive, sizes),
     )
+    area = float((positives * wins).sum() / (n_positive * n_negative))
+    return _Placements(placed[positive], placed[~positive], area)
 
 
 def _variances(one: _Placements, other: _Placements | None = None) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from crucibench.metrics.numbers import numbers_of
 from crucibench.metrics.probabilistic import SMALLEST, log_losses
 from crucibench.metrics.scoring import rows_of
 from crucibench.stats import auc, auc_interval
+from crucibench.stats.ranks import average_ranks
 from crucibench.tasks.classification.view import Bools, ClassView, Floats
 from crucibench.util.ids import contents
 
@@ -509,7 +510,7 @@ def _among_alike(cell: CellEvidence, evidence: Evidence, unexplained: Floats) ->
 
 def _tenths(values: ArrayLike) -> NDArray[np.int64]:
     """Returns in which tenth of all each value lies, (n,)."""
-    ranks = pd.Series(values).rank(method="average").to_numpy()
+    ranks = average_ranks(np.asarray(values, dtype=np.float64))
     return np.minimum(_BINS - 1, ((ranks - 0.5) / len(ranks) * _BINS).astype(np.int64))
 
 

@@ -108,9 +108,10 @@ def groupings(
         least: the run's ``min_group_size``.
     """
     columns = list(parameters["columns"])
-    cut = pd.DataFrame(
-        {name: _cut(groups[name], parameters["edges"].get(name)) for name in columns}
-    )
+    cut = {
+        name: pd.factorize(_cut(groups[name], parameters["edges"].get(name)), sort=True)
+        for name in columns
+    }
     found = []
     for depth in range(1, min(parameters["depth"], len(columns)) + 1):
         for chosen in combinations(columns, depth):
@@ -119,12 +120,17 @@ def groupings(
     return tuple(found)
 
 
-def _grouping(cut: pd.DataFrame, chosen: Sequence[str], reference: str, least: int) -> Grouping:
+def _grouping(
+    cut: Mapping[str, tuple[Ints, pd.Index[Any]]], chosen: Sequence[str], reference: str, least: int
+) -> Grouping:
     # Names are made of the combinations that occur, not of every sample.
-    codes = cut.groupby(list(chosen), sort=True, observed=True).ngroup().to_numpy()
-    first = np.unique(codes, return_index=True)[1]
-    labels = crossed(cut.iloc[first].reset_index(drop=True), list(chosen))
-    places, names = pd.factorize(labels, sort=True)
+    codes = cut[chosen[0]][0]
+    for of_column, levels in (cut[name] for name in chosen[1:]):
+        codes = np.unique(codes * len(levels) + of_column, return_inverse=True)[1]
+    first = np.empty(codes.max(initial=-1) + 1, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    occurring = {name: cut[name][1].to_numpy()[cut[name][0][first]] for name in chosen}
+    places, names = pd.factorize(crossed(pd.DataFrame(occurring, dtype=object)), sort=True)
     return Grouping(
         columns=tuple(chosen),
         names=tuple(str(name) for name in names),

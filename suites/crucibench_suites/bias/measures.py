@@ -165,14 +165,13 @@ def tally(measure: Measure, codes: Ints, k: int, clusters: Ints | None) -> Tally
         clusters: (n,) codes of samples drawn together, or None.
     """
     among = codes >= 0 if measure.among is None else measure.among & (codes >= 0)
-    rows = np.flatnonzero(among)
-    own, hit = codes[rows], measure.hits[rows]
+    own, hit = codes[among], measure.hits[among]
     trials = np.bincount(own, minlength=k)
     hits = np.bincount(own[hit], minlength=k)
     if clusters is None:
         return Tally(hits=hits, trials=trials, size=trials.astype(np.float64))
     size = np.full(k, np.nan)
-    found = ClusterTotals.of(clusters[rows], own, hit.astype(np.float64))
+    found = ClusterTotals.of(clusters[among], own, hit.astype(np.float64))
     for place in range(k):
         inside = found.groups == place
         count = int(inside.sum())

@@ -68,7 +68,7 @@ class _Cycle(NamedTuple):
 def class_explanations(view: ClassView, halves: Halves) -> tuple[list[Explanation], int]:
     """Returns what explains a classifier's wrong answers, and how many explanations were tried."""
     count = len(view.classes)
-    if not 2 <= count <= _MOST_CLASSES or len(set(view.predictions.tolist())) < 2:
+    if not 2 <= count <= _MOST_CLASSES or len(np.unique(view.predictions)) < 2:
         return [], 0  # a constant prediction has no order to find
     tried = len(_SHIFTS) + 3
     if count == 2:
@@ -148,6 +148,13 @@ def below_chance(view: ClassView) -> float:
 
 def _area(view: ClassView) -> tuple[float, float] | None:
     """Returns the AUROC of two classes and its standard error; None where there is none."""
+    if "area" not in view.shared:
+        view.shared["area"] = _measured_area(view)
+    found: tuple[float, float] | None = view.shared["area"]
+    return found
+
+
+def _measured_area(view: ClassView) -> tuple[float, float] | None:
     labels = view.targets == 1
     if len(view.classes) != 2 or view.ranking is None or not 1 <= labels.sum() < len(view):
         return None

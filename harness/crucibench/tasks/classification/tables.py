@@ -12,6 +12,7 @@ from crucibench.metrics.calibration import reliability_diagram
 from crucibench.metrics.selective import risk_coverage_curve
 from crucibench.metrics.table import confusion_table
 from crucibench.stats import share_interval
+from crucibench.stats.ranks import stable_order
 from crucibench.tasks.classification.view import Bools, ClassView, Floats, Ints
 
 MOST_CONFUSION_CLASSES = 200
@@ -104,7 +105,7 @@ def _risk_coverage(assurance: Floats, correct: Bools) -> pd.DataFrame:
 
 def _roc(probabilities: Floats, positives: Bools) -> pd.DataFrame:
     """The rates at each distinct probability as threshold, from "nothing is positive" on."""
-    order = np.argsort(-probabilities, kind="stable")
+    order = stable_order(probabilities)[::-1]
     ordered, truth = probabilities[order], positives[order]
     last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
     hits, flagged = truth.cumsum()[last], last + 1

@@ -14,6 +14,7 @@ from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.task import Decision, Task
 from crucibench.metrics.probabilistic import (
     SMALLEST,
+    by_column,
     log_losses,
     log_odds,
     log_probabilities,
@@ -261,9 +262,9 @@ def _probabilities(
     if scores is None:
         return None, None, LABELS_ONLY
     if kind == "logits":
-        logits = scores.astype(np.float64)
+        logits = by_column(scores)
         return logits, softmax(logits), ""
-    matrix = scores.astype(np.float64)
+    matrix = by_column(scores)
     off = _no_probabilities(matrix)
     if off.any():
         share = 100 * float(off.mean())
