@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
+from threading import Lock
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,8 +24,11 @@ of all samples do, and what is made of sums then costs the same at any number of
 _FEWEST_GROUPS = 100
 """Of a stratum, where it has so many units."""
 
-_REMEMBERED = 5 << 18
-"""Most counts of a draw that is kept, 16 bits each: 2.5 MiB."""
+_REMEMBERED = 1 << 21
+"""Most counts of a draw that is kept, 16 bits each: 4 MiB."""
+
+_ALL_REMEMBERED = 32 << 20
+"""Most bytes of all draws that are kept."""
 
 MAX_CELLS = 1 << 18
 """Most float64 cells of one block of weights (2 MiB): more leaves the caches."""
@@ -221,16 +225,27 @@ def _draw(rng: np.random.Generator, sizes: Sequence[int]) -> NDArray[np.intp]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-@lru_cache(maxsize=48)
+_known: dict[tuple[int, str, int, tuple[int, ...]], NDArray[np.uint16]] = {}
+_lock = Lock()
+
+
 def _remembered(
     seed: int, stream: str, replicates: int, sizes: tuple[int, ...]
 ) -> NDArray[np.uint16]:
     """Return (replicates, units) counts as `_draw` makes them: models of a run share draws."""
-    rng = generator(seed, stream)
-    counts = np.empty((replicates, sum(sizes)), dtype=np.uint16)
-    for row in counts:
-        row[:] = _draw(rng, sizes)
-    counts.flags.writeable = False
+    key = seed, stream, replicates, sizes
+    with _lock:
+        counts = _known.pop(key, None)
+    if counts is None:
+        rng = generator(seed, stream)
+        counts = np.empty((replicates, sum(sizes)), dtype=np.uint16)
+        for row in counts:
+            row[:] = _draw(rng, sizes)
+        counts.flags.writeable = False
+    with _lock:
+        _known[key] = counts  # the last used stands last
+        while sum(one.nbytes for one in _known.values()) > _ALL_REMEMBERED:
+            del _known[next(iter(_known))]
     return counts
 
 

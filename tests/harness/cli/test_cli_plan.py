@@ -137,6 +137,16 @@ def test_a_forecast_comes_of_what_was_measured_and_is_renewed_at_a_quarter() -> 
     assert forecast.seconds_left is None
 
 
+def test_a_forecast_is_tried_at_each_hundredth_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    monkeypatch.setattr(Forecast, "seconds_left", property(tried.append))  # none can be made
+    forecast = Forecast(Plan((PASS,), {}), {}, 0.0)
+    for done in range(2000):
+        forecast.advance(PASS.id, 1, done / 1000)
+        forecast.news()
+    assert 0 < len(tried) <= 100
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [

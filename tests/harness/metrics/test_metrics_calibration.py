@@ -13,8 +13,10 @@ from torchmetrics.functional import classification as tm
 from torchmetrics.functional.classification.calibration_error import _ce_compute
 
 from crucibench.metrics import calibration as c
-from crucibench.metrics._bins import bin_sums
+from crucibench.metrics._bins import bin_sums, equal_width_index
 from crucibench.metrics.probabilistic import softmax
+from crucibench.metrics.ranking import auroc_statistic, average_precision_statistic
+from crucibench.metrics.selective import aurc_statistic
 
 SEVEN = ([0.5, 0.5, 0.5, 1.0, 1.0, 1.0, 0.9], [0, 1, 1, 1, 1, 0, 1])
 TORCHMETRICS = ([0.25, 0.25, 0.55, 0.75, 0.75], [0, 0, 1, 1, 1])
@@ -296,3 +298,29 @@ def test_errors_of_sums_are_those_of_weights(binning: Any, n: int, decimals: int
             same = slice(None) if binning == "equal-width" else slice(-1, None)
             weights = drawn[:, codes].astype(float)
             np.testing.assert_allclose(found[same], statistic(weights)[same], atol=1e-12)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 7, 15, 32, 33, 100, 300])
+def test_bins_are_counted_as_they_are_searched(bins: int) -> None:
+    edges = np.arange(1, bins) / bins
+    near = [np.nextafter(edges, 0), edges, np.nextafter(edges, 1)]
+    confidence = np.concatenate([[0.0, 1.0], *near, np.random.default_rng(bins).random(500)])
+    found = equal_width_index(confidence, bins=bins)
+    assert (found == np.searchsorted(edges, confidence, side="left")).all()
+
+
+@pytest.mark.parametrize("binning", ["equal-width", "equal-mass"])
+@pytest.mark.parametrize("decimals", [1, 3, 15])
+def test_plain_weights_add_to_the_same_bits_as_any(binning: Any, decimals: int) -> None:
+    rng = np.random.default_rng(decimals)
+    level, came_true = rng.random(300).round(decimals), rng.random(300) < 0.6
+    other = np.stack([np.ones(300), rng.integers(0, 3, 300).astype(float)])
+    chances, targets = np.stack([1 - level, level], axis=1), came_true.astype(int)
+    for one in (
+        c.calibration_error_statistic(level, came_true, binning=binning),
+        c.classwise_calibration_error_statistic(chances, targets),
+        average_precision_statistic(level, came_true),
+        auroc_statistic(level, came_true),
+        aurc_statistic(level, came_true),
+    ):
+        assert one(np.ones((1, 300)))[0] == one(other)[0]

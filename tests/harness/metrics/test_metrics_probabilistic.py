@@ -125,3 +125,13 @@ def test_float_noise_is_forgiven() -> None:
 def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7, 8, 12])
+def test_the_layout_of_a_matrix_moves_no_bit(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    matrix = rng.normal(size=(500, classes)) * 10.0 ** rng.integers(-8, 8, (500, classes))
+    turned = p.by_column(matrix)
+    assert turned.flags.f_contiguous == (classes < 8)
+    assert (turned.sum(axis=1) == matrix.sum(axis=1)).all()
+    assert (p.softmax(turned) == p.softmax(matrix)).all()
