@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 
 from crucibench.comparing.baselines import BaselineNumber, Baselines
 from crucibench.comparing.cell_pairs import ComparedSide
@@ -260,12 +261,15 @@ def _place(difference: MetricDifference) -> str:
     return difference.address.place
 
 
+_READ = ["data", "model", "suite", "scenario", "point", "metric", "group", "verdict", "mark"]
+
+
 def _usable(run: Run) -> dict[tuple[str, str, str], str]:
     """Returns by (data, model, place) why a number may bear no claim; "" where it may."""
-    table = run.metrics()
-    table = table[table["value"].notna()]
+    table = run.metric_table()
+    table = table.filter(pc.invert(pc.is_null(table.column("value"), nan_is_null=True)))
     found = {}
-    for row in table.to_dict("records"):
+    for row in table.select(_READ).to_pylist():
         point = f"[{row['point']}]" if row["point"] else ""
         group = f"@{row['group']}" if row["group"] else ""
         place = f"{row['suite']}/{row['scenario']}{point}/{row['metric']}{group}"
