@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
@@ -81,6 +81,17 @@ class Value:
             )
         if self.value is not None and not np.isfinite(self.value):
             raise ValueError(f"Value: expected a finite value, got {self.value!r}")
+
+
+@lru_cache(maxsize=1)
+def plain_weights(n: int) -> Floats:
+    """Returns the weights of n samples as they are, (1, n) ones, read-only.
+
+    The same array to all who ask, so that statistics share what they make of it.
+    """
+    ones = np.ones((1, n))
+    ones.flags.writeable = False
+    return ones
 
 
 def value_of(number: float, n: int, *, reason: str, note: str = "") -> Value:
@@ -167,7 +178,7 @@ class Statistic:
 
     def value(self) -> Value:
         """Returns the metric of the rows as they are, or why it is undefined."""
-        number = self(np.ones((1, self.n)))[0]
+        number = self(plain_weights(self.n))[0]
         reason = self.undefined if self.n else "no samples"
         return value_of(number, self.n, reason=reason, note=self.note)
 

@@ -20,6 +20,7 @@ from crucibench.contracts.statistic import (
     Statistic,
     Sums,
     TableMetric,
+    plain_weights,
 )
 from crucibench.metrics.ranking import auroc_statistic
 from crucibench.metrics.statistic import mean_statistic
@@ -127,10 +128,10 @@ def evaluate(form: Form, n: int) -> float:
             share = int(np.count_nonzero(hits)) / trials if trials else float("nan")
             return share if form.of_share is None else float(form.of_share(np.array([share]))[0])
         if isinstance(form, Ranking):
-            return float(auroc_statistic(form.scores, form.positives)(np.ones((1, n)))[0])
+            return float(auroc_statistic(form.scores, form.positives)(plain_weights(n))[0])
         if isinstance(form, TableMetric):
             return float(form.of_tables(table_of(form)[None])[0])
-        return float(form.of_rows(np.ones((1, n)))[0]) if form.value is None else form.value
+        return float(form.of_rows(plain_weights(n))[0]) if form.value is None else form.value
 
 
 def bounded_by(form: Form) -> BoundedMean | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crucibench.contracts.statistic import plain_weights
 from crucibench.stats import _checks
 from crucibench.stats.replicates import (
     BCA_UNITS,
@@ -132,7 +133,7 @@ def summaries_of(
     accelerated = wants_bca(kind, resampler.units)
     drawn = _replicates(statistics, resampler, replicates, max_cells)
     estimates = {
-        name: float(evaluate(name, statistic, np.ones((1, resampler.n)))[0])
+        name: float(evaluate(name, statistic, plain_weights(resampler.n))[0])
         for name, statistic in statistics.items()
     }
     influences: dict[str, NDArray[np.float64]] = {}
