@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -588,7 +588,7 @@ def read_images(
         def batches(images: Sequence[ImageFile]) -> Iterator[Any]:
             nonlocal done
             for some in in_pieces(images, lambda image: image.path.stat().st_size):
-                yield _batch(some, places, schema)
+                yield _batch(some, places, schema, conversion.content)
                 done += len(some)
                 opening.progress(done, total)
 
@@ -617,10 +617,15 @@ def read_images(
     )
 
 
-def _batch(images: Sequence[ImageFile], places: Mapping[str, int | None], schema: Any) -> Any:
+def _batch(
+    images: Sequence[ImageFile],
+    places: Mapping[str, int | None],
+    schema: Any,
+    content: Callable[[Path], bytes],
+) -> Any:
     names = [image.name for image in images]
     stored = pa.array(
-        [{"bytes": image.path.read_bytes(), "path": image.name} for image in images],
+        [{"bytes": content(image.path), "path": image.name} for image in images],
         schema.field("image").type,
     )
     columns = [stored, pa.array(names, pa.string())]
