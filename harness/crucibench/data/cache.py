@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from crucibench.util import doors
 from crucibench.util.doors import StorageError, storing
 from crucibench.util.errors import InputError
-from crucibench.util.hashing import file_digest, tree_digest
+from crucibench.util.hashing import file_digests, relative_name, tree_digest
 
 
 def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
@@ -48,23 +49,22 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
         doors.remove_folder(temporary, ignore_errors=True)
 
 
-def file_digests(files: Iterable[Path], base: Path) -> dict[str, str]:
-    """Returns the digest of each file by its name relative to `base`."""
-    return {_name(path, base): file_digest(path) for path in files}
-
-
 def require_unchanged(files: Iterable[Path], base: Path, digests: Mapping[str, str]) -> None:
     """Raises InputError if a file is not what it was when `digests` were taken."""
     for name, digest in file_digests(files, base).items():
-        if digests.get(name) != digest:
-            raise InputError(f"{name} changed while it was being read; run again")
+        _require_same(name, digest, digests)
 
 
-def _name(path: Path, base: Path) -> str:
-    try:
-        return os.path.relpath(path, base).replace(os.sep, "/")
-    except ValueError:  # another drive
-        return path.as_posix()
+def read_unchanged(path: Path, base: Path, digests: Mapping[str, str]) -> bytes:
+    """Returns the bytes of a file; raises InputError as `require_unchanged` does."""
+    content = path.read_bytes()
+    _require_same(relative_name(path, base), hashlib.sha256(content).hexdigest(), digests)
+    return content
+
+
+def _require_same(name: str, digest: str, digests: Mapping[str, str]) -> None:
+    if digests.get(name) != digest:
+        raise InputError(f"{name} changed while it was being read; run again")
 
 
 def _rename(temporary: Path, folder: Path) -> None:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.source import LeftOut
 from crucibench.data.bad_samples import BadSampleTally, from_plain, plain, refuse
-from crucibench.data.cache import cached_folder, file_digests, require_unchanged
+from crucibench.data.cache import cached_folder, read_unchanged, require_unchanged
 from crucibench.data.hub import import_datasets
 from crucibench.data.options import ColumnKind
 from crucibench.util import doors
 from crucibench.util.doors import storing
 from crucibench.util.errors import InputError
-from crucibench.util.hashing import data_digest
+from crucibench.util.hashing import data_digest, file_digests
 
 if TYPE_CHECKING:
     import datasets
@@ -41,11 +41,14 @@ class Conversion:
 
     Attributes:
         folder: where the files go.
+        content: returns the bytes of a file, which need not be looked at again then. Raises
+            InputError if it changed.
         facts: what the source wants to know of them again; plain data.
         left_out: by role, the samples that are not among its rows; plain data.
     """
 
     folder: Path
+    content: Callable[[Path], bytes]
     roles: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     left_out: dict[str, Any] = field(default_factory=dict)
@@ -120,9 +123,16 @@ def convert(
     """
 
     def write(folder: Path) -> None:
-        conversion = Conversion(folder)
+        read: set[Path] = set()
+
+        def content_of(path: Path) -> bytes:
+            found = read_unchanged(path, base, digests)
+            read.add(path)
+            return found
+
+        conversion = Conversion(folder, content_of)
         fill(conversion)
-        require_unchanged(files, base, digests)
+        require_unchanged((path for path in files if path not in read), base, digests)
         content = {
             "roles": conversion.roles, "facts": conversion.facts, "left_out": conversion.left_out,
         }  # fmt: skip

@@ -86,5 +86,6 @@ class KeptPixels:
         found: list[Kept] = []
         for start, *shape in self._places[rows + self._first[role]].tolist():
             end = start + math.prod(shape)
-            found.append(None if start < 0 else self._pixels[start:end].reshape(shape))
+            kept = start >= 0 and end <= len(self._pixels)  # the file may have been cut off since
+            found.append(self._pixels[start:end].reshape(shape) if kept else None)
         return found

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 
 
 def file_digest(path: Path) -> str:
     """Returns the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        while chunk := stream.read(_CHUNK):  # for small files `hashlib.file_digest` takes twice it
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def file_digests(files: Iterable[Path], base: Path) -> dict[str, str]:
+    """Returns the digest of each file by its name relative to `base`."""
+    return {relative_name(path, base): file_digest(path) for path in files}
+
+
+def relative_name(path: Path, base: Path) -> str:
+    """Returns a file's name relative to `base`, with slashes; the whole on another drive."""
+    text, start = str(path), os.path.join(os.path.abspath(base), "")  # noqa: PTH100, PTH118
+    if text.startswith(start) and ".." not in text:
+        return text[len(start) :].replace(os.sep, "/")  # `relpath` takes as long as opening it
+    try:
+        return os.path.relpath(path, base).replace(os.sep, "/")
+    except ValueError:
+        return path.as_posix()
 
 
 def tree_digest(folder: Path) -> str:

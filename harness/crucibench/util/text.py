@@ -20,12 +20,12 @@ def visible(text: str, keep: str = "") -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        f"\\u{ord(char):04x}"
-        if char not in keep and (char in _BIDI or unicodedata.category(char) in _UNSEEN)
-        else char
-        for char in text
-    )
+    hidden = {
+        ord(char): f"\\u{ord(char):04x}"
+        for char in set(text) - set(keep)
+        if char in _BIDI or unicodedata.category(char) in _UNSEEN
+    }
+    return text.translate(hidden) if hidden else text
 
 
 def first_line(error: BaseException) -> str:

@@ -28,6 +28,7 @@ from crucibench.data.images import decode, fit, to_pnm, to_tensor
 from crucibench.data.modalities import modalities, reader_of
 from crucibench.data.modalities.readers import as_batch
 from crucibench.util.errors import InputError
+from crucibench.util.hashing import file_digests
 from crucibench.util.untrusted import archive as tar_stream
 from crucibench.util.untrusted.images import PIXELS_AT_MOST
 
@@ -318,6 +319,34 @@ def test_images_are_decoded_once(
     assert len(asked) == 7 + 1
     read()
     assert asked == ["sixteen.png'"]  # it has no 8 bits a channel
+
+
+def test_an_image_that_changes_while_it_is_read(
+    folder: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = folder / "train/b/0.png"
+
+    def meddle(files: Any, base: Path) -> dict[str, str]:
+        digests = file_digests(files, base)
+        image.write_bytes(image.read_bytes() + b" ")
+        return digests
+
+    monkeypatch.setattr("crucibench.data.columnar.file_digests", meddle)
+    with pytest.raises(InputError, match=r"^f/train/b/0\.png changed while it was being read; run"):
+        open_uri("imagefolder:f?on_bad_sample=skip")
+    assert not [one for one in (folder.parent / "cache").rglob("*") if one.is_file()]
+
+
+def test_pixels_that_were_cut_off_are_decoded_again(folder: Path, open_uri: Any) -> None:
+    def read() -> list[torch.Tensor]:
+        data = open_uri("imagefolder:f?on_bad_sample=skip")
+        return list(data.batch("test", range(5), InputSpec(own_sizes=True)).inputs)
+
+    whole = read()
+    (pixels,) = (folder.parent / "cache").rglob("pixels.bin")
+    for size in (pixels.stat().st_size - 1, 60, 0):
+        os.truncate(pixels, size)
+        assert all(map(torch.equal, read(), whole))
 
 
 @pytest.mark.parametrize("full", ["the limit", "the largest image", "the disk"])

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +33,7 @@ from crucibench.data.files import is_pattern, matches
 from crucibench.data.images import SUFFIXES
 from crucibench.data.options import SPLIT, TEST, DataOptions, roles_of, split_note
 from crucibench.util.errors import InputError
+from crucibench.util.hashing import relative_name
 from crucibench.util.suggest import hint, unknown
 from crucibench.util.untrusted.content import read_text
 from crucibench.util.untrusted.csv_text import read_rows
@@ -516,7 +518,7 @@ class _Finder:
             if path.suffix.lower() not in SUFFIXES:
                 self._others += 1
                 continue
-            name = path.relative_to(above).as_posix()
+            name = relative_name(path, above)
             if why := _unreadable(path):
                 bad.add("unreadable image", f"image {name!r} {why}")
             else:
@@ -550,12 +552,12 @@ class _Finder:
 def _unreadable(path: Path) -> str:
     """Returns why an image file can't be read, "" if it can."""
     try:
-        size = path.stat().st_size
+        found = path.stat()
     except OSError as error:
         return f"can't be read: {error.strerror}"
-    if size > BYTES_AT_MOST:
-        return f"has {size:,} bytes, expected at most {BYTES_AT_MOST:,}"
-    if not path.is_file():
+    if found.st_size > BYTES_AT_MOST:
+        return f"has {found.st_size:,} bytes, expected at most {BYTES_AT_MOST:,}"
+    if not stat.S_ISREG(found.st_mode):
         return "is no file"
     return "" if os.access(path, os.R_OK) else "can't be read: no permission"
 
@@ -588,7 +590,7 @@ def read_images(
         def batches(images: Sequence[ImageFile]) -> Iterator[Any]:
             nonlocal done
             for some in in_pieces(images, lambda image: image.path.stat().st_size):
-                yield _batch(some, places, schema)
+                yield _batch(some, places, schema, conversion.content)
                 done += len(some)
                 opening.progress(done, total)
 
@@ -617,10 +619,15 @@ def read_images(
     )
 
 
-def _batch(images: Sequence[ImageFile], places: Mapping[str, int | None], schema: Any) -> Any:
+def _batch(
+    images: Sequence[ImageFile],
+    places: Mapping[str, int | None],
+    schema: Any,
+    content: Callable[[Path], bytes],
+) -> Any:
     names = [image.name for image in images]
     stored = pa.array(
-        [{"bytes": image.path.read_bytes(), "path": image.name} for image in images],
+        [{"bytes": content(image.path), "path": image.name} for image in images],
         schema.field("image").type,
     )
     columns = [stored, pa.array(names, pa.string())]

@@ -30,7 +30,13 @@ from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
 from crucibench.spec.suite_files import check_suites, section
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
-from crucibench.util.hashing import data_digest, differing_fields, file_digest
+from crucibench.util.hashing import (
+    data_digest,
+    differing_fields,
+    file_digest,
+    file_digests,
+    relative_name,
+)
 from crucibench.util.untrusted.yaml_text import dump_yaml
 
 LIVE = "live"
@@ -169,7 +175,7 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
             digests[f"data.{dataset.name}"] = found or {}
     filled = _filled(spec, suites, overrides)
     check_tracks(filled.tracks, suites, mistakes)
-    shown = partial(_shown, base=base)
+    shown = partial(relative_name, base=base)
     read: dict[Path, str] = {}
     for name, entry in data.items():
         settings = settings_of_tracks(filled.tracks, suites, name)
@@ -287,12 +293,7 @@ def _sources(entry: ResolvedModel | ResolvedData, base: Path) -> dict[str, str]:
         return {"live": _live_digest(entry.live)}
     loader = entry.adapter if isinstance(entry, ResolvedModel) else entry.source
     found: Sources = loader.sources(entry.uri, base)
-    digests = {_shown(path, base): file_digest(path) for path in found.files}
-    return digests | dict(found.facts)
-
-
-def _shown(path: Path, base: Path) -> str:
-    return Path(os.path.relpath(path, base)).as_posix()
+    return file_digests(found.files, base) | dict(found.facts)
 
 
 def _filled(spec: Spec, suites: Mapping[str, ResolvedSuite], overrides: Overrides) -> Spec:
