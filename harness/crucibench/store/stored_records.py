@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import BLOCK_ROWS, Records
 from crucibench.store.tables import read_table
+from crucibench.util.names import Names
 
 Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
 """Path, time of the last change in ns, and size of each file."""
@@ -46,6 +48,14 @@ class StoredRecords(Records):
         table = self._read(None)
         # Columns and blocks of one chunk are views; of a large table there is no room for a copy.
         return table.combine_chunks() if self.small else table
+
+    def aligned(self, ids: NDArray[np.object_] | Names) -> Records:
+        """Returns what `Records.aligned` does; names that are equal stand in memory once."""
+        found = super().aligned(ids)
+        if found is self and isinstance(ids, Names):
+            place = self._whole.column_names.index("id")
+            self.__dict__["_whole"] = self._whole.set_column(place, "id", ids.column)
+        return found
 
     @cached_property
     def size(self) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from crucibench.contracts.records import BLOCK_ROWS, Records, to_table
 from crucibench.store import stored_records
 from crucibench.store.stored_records import RecentRecords, StoredRecords
 from crucibench.store.tables import read_table, write_table
+from crucibench.util.names import Names
 
 FILES, ROWS = 3, 50
 
@@ -135,3 +137,15 @@ def test_what_is_in_memory_or_too_large_is_left_alone(
     stored(tmp_path / "a.parquet")
     large = [StoredRecords([tmp_path / "a.parquet"]) for _ in range(2)]
     assert [held.records(one) for one in large] == large
+
+
+def test_names_that_are_equal_stand_in_memory_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_table(path, pa.table({"id": ["x", "y"], "score": [1.0, 2.0]}))
+    records, names = StoredRecords([path]), Names(pa.chunked_array([["x", "y"]]))
+    assert records.aligned(names) is records
+    held, given = (one.chunk(0).buffers()[2] for one in (records.table.column("id"), names.column))
+    assert held.address == given.address
+    assert records.array("score").tolist() == [1.0, 2.0]
+    turned = records.aligned(Names(pa.chunked_array([["y", "x"]])))
+    assert turned.array("score").tolist() == [2.0, 1.0]
