@@ -8,7 +8,9 @@ that comes later.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, ValuesView
+from dataclasses import dataclass
+from itertools import chain
 from operator import is_
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -31,31 +33,41 @@ class LibraryWatch:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, _Namespace] = {}
         self._loaded: list[str] = []
         self._public: list[str] = []
+        self._seen: dict[str, _Seen] = {}
         self._found: dict[str, None] = {}
-        for name, module in self._modules():
-            for where, names in _namespaces(name, module):
-                self._known[where] = _Namespace(names)
+        self._first = {
+            where: dict(names)
+            for name, module in self._modules() for where, names in _namespaces(name, module)
+        }  # fmt: skip
 
     def replaced(self) -> tuple[str, ...]:
         """Returns the names of all that was replaced since this was made, in order."""
         for name, module in self._modules():
-            known = self._known.get(name)
-            if known is not None and known.is_as_seen(vars(module)):
-                spaces: Iterable[tuple[str, Mapping[str, Any]]] = known.classes(name)
-            else:
-                spaces = _namespaces(name, module)
-            for where, now in spaces:
-                space = self._known.get(where)
-                if space is None:
-                    self._known[where] = _Namespace(now)
-                    changed = [key for key, value in dict(now).items() if _is_users(value)]
-                else:
-                    changed = space.changed(now)
-                self._found |= dict.fromkeys(f"{where}.{key}" for key in changed)
+            seen = self._seen.get(name)
+            if seen is None or not seen.is_now(module):
+                self._look(name, module)
         return tuple(self._found)
+
+    def _look(self, name: str, module: ModuleType) -> None:
+        """Looks at every name of a module and its classes, for what is a user's by now."""
+        views, values = list[ValuesView[Any]](), list[Any]()
+        for where, names in _namespaces(name, module):
+            now = dict(names)  # at once: another thread may be importing
+            views.append(names.values())
+            values += now.values()
+            first = self._first.setdefault(where, now)
+            if first is now:
+                changed = [key for key, value in now.items() if _is_users(value)]
+            else:
+                changed = [
+                    key for key, value in first.items()
+                    if (new := now.get(key)) is not value and callable(value)
+                    and not _is_own(new, key)
+                ]  # fmt: skip
+            self._found |= dict.fromkeys(f"{where}.{key}" for key in changed)
+        self._seen[name] = _Seen(module, views, values)
 
     def _modules(self) -> Iterator[tuple[str, ModuleType]]:
         """Yields the public modules of the libraries."""
@@ -68,40 +80,31 @@ class LibraryWatch:
                 yield name, module
 
 
-class _Namespace:
-    """The names of a module or class as they were, and as they were seen last.
+@dataclass(frozen=True)
+class _Seen:
+    """A module as it was looked at last.
 
-    This is asked after every shard, about some ten thousand names that hardly ever change: so what
-    is as it was seen last is found by identities alone.
+    This is asked after every shard, about some ten thousand names that hardly ever change: so that
+    all are as they were is found by identities alone.
+
+    Attributes:
+        module: it.
+        views: the values of its names and of those of its classes, as they are now.
+        values: as they were.
     """
 
-    def __init__(self, names: Mapping[str, Any]) -> None:
-        self._first = dict(names)
-        self._seen = tuple(self._first.values())
-        self._classes: list[tuple[str, Any]] | None = None
+    module: ModuleType
+    views: list[ValuesView[Any]]
+    values: list[Any]
 
-    def is_as_seen(self, names: Mapping[str, Any]) -> bool:
-        """Whether no name has another value than when it was looked at last."""
-        now = tuple(names.values())  # at once: another thread may be importing
-        return len(now) == len(self._seen) and all(map(is_, now, self._seen))
-
-    def changed(self, names: Mapping[str, Any]) -> list[str]:
-        """Returns which functions and classes of the beginning are a user's by now."""
-        if self.is_as_seen(names):
-            return []
-        now = dict(names)
-        self._seen, self._classes = tuple(now.values()), None
-        return [
-            key for key, value in self._first.items()
-            if (new := now.get(key)) is not value and callable(value) and not _is_own(new, key)
-        ]  # fmt: skip
-
-    def classes(self, module: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yields the names of the classes made in a module that is as it was seen last."""
-        if self._classes is None:
-            self._classes = list(_classes(module, vars(sys.modules[module])))
-        for where, made in self._classes:
-            yield where, made.__dict__
+    def is_now(self, module: ModuleType) -> bool:
+        """Whether it is `module`, and no name has another value."""
+        now = list(chain.from_iterable(self.views))
+        return (
+            module is self.module
+            and len(now) == len(self.values)
+            and all(map(is_, now, self.values))
+        )
 
 
 def _is_public(name: str) -> bool:
@@ -111,16 +114,10 @@ def _is_public(name: str) -> bool:
 
 def _namespaces(name: str, module: ModuleType) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yields the names of a module, and of the classes made in it."""
-    names = dict(vars(module))
-    yield name, names
-    for where, made in _classes(name, names):
-        yield where, made.__dict__
-
-
-def _classes(module: str, names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in names.items():
-        if issubclass(type(value), type) and value.__dict__.get("__module__") == module:
-            yield f"{module}.{key}", value
+    yield name, vars(module)
+    for key, value in dict(vars(module)).items():
+        if issubclass(type(value), type) and value.__dict__.get("__module__") == name:
+            yield f"{name}.{key}", value.__dict__
 
 
 def _is_own(value: Any, name: str) -> bool:

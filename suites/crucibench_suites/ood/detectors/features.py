@@ -220,9 +220,11 @@ class _Bank:
                 rows = slice(start, start + step)
                 near = queries[rows] @ part.T
                 if len(part) > count:
-                    near = np.partition(near, len(part) - count, axis=1)[:, -count:]
+                    near.partition(len(part) - count, axis=1)
+                    near = near[:, -count:]
                 both = np.concatenate([best[rows], near], axis=1)
-                best[rows] = np.partition(both, both.shape[1] - count, axis=1)[:, -count:]
+                both.partition(both.shape[1] - count, axis=1)
+                best[rows] = both[:, -count:]
         best.sort(axis=1)
         return np.asarray(best[:, ::-1], dtype=np.float32)
 

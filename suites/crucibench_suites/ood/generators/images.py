@@ -242,9 +242,10 @@ def _texture(
 
 def statistics(images: Any) -> Mapping[str, Any]:
     """Returns what inputs look like without any model: numbers by name, each of shape (N,)."""
-    flat = images.double().flatten(start_dim=1)
+    images = images.double()
+    flat = images.flatten(start_dim=1)
     found = {"brightness": flat.mean(dim=1), "contrast": flat.std(dim=1, correction=0)}
-    across = images.double().diff(dim=3).abs().flatten(start_dim=1)
+    across = images.diff(dim=3).abs().flatten(start_dim=1)
     if across.shape[1]:
         found["roughness"] = across.mean(dim=1)
     return {name: values.numpy() for name, values in found.items()}
