@@ -329,6 +329,9 @@ def cases(evidently: str, rows: int) -> list[list[Case]]:
         Case("`gate` of both, 10 numbers",
              ["sh", "-c", f"{COMMAND} gate -q --baseline first/* --candidate second/*"],
              fresh=False),
+        Case("both models in one run",
+             [*_run("predictions:a.parquet?id=id&scores=no,yes", logged, "accuracy,bias"),
+              "--model", "n=predictions:b.parquet?id=id&scores=no,yes"]),
     ]  # fmt: skip
     photos = [
         [Case(f"first run over {what}", _run("torch:models.py:corner", f"imagefolder:{name}",

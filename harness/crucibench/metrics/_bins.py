@@ -20,6 +20,7 @@ Index = NDArray[np.unsignedinteger[Any]]
 """The bin of each sample, in as few bytes as hold it."""
 
 _COUNTED = 32
+"""Most bins whose edges are held against all confidences, one after the other."""
 
 
 class BinSums(NamedTuple):
