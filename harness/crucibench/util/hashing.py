@@ -16,7 +16,7 @@ def file_digest(path: Path) -> str:
     """Returns the SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as stream:
-        while chunk := stream.read(_CHUNK):  # for small files `hashlib.file_digest` takes twice it
+        while chunk := stream.read(_CHUNK):  # `hashlib.file_digest` is half as fast on small files
             digest.update(chunk)
     return digest.hexdigest()
 
