@@ -193,20 +193,24 @@ def classwise_calibration_error_statistic(
             for k, column in enumerate(matrix.T)
         ]
 
+    @cache
+    def as_they_are() -> list[FloatArray]:
+        one_group = np.zeros(n, dtype=np.int64)
+        return [gaps_of(k, one_group, 1) for k in range(classes)]
+
     def compute(weights: FloatArray) -> FloatArray:
         if plain(weights):  # adds in the same order, without a sort
-            one_group = np.zeros(n, dtype=np.int64)
-            gaps = (gaps_of(k, one_group, 1) for k in range(classes))
+            gaps = as_they_are()
         else:
             columns = np.ascontiguousarray(weights.T)
-            gaps = (sums_of(part, columns) for part in spreads())
+            gaps = [sums_of(part, columns) for part in spreads()]
         total = np.zeros(len(weights))
         for gap in gaps:
             total += row_sums(np.abs(gap))
         return np.asarray(total / classes / row_sums(weights))
 
     def gaps_of(k: int, codes: IntArray, groups: int) -> FloatArray:
-        column = matrix[:, k]
+        column = np.ascontiguousarray(matrix[:, k])
         cells = codes * bins + equal_width_index(column, bins=bins)
         found = np.bincount(cells, column - (truth == k), groups * bins)
         return found.reshape(groups, bins).astype(np.float64, copy=False)
