@@ -54,7 +54,7 @@ class StoredRecords(Records):
         found = super().aligned(ids)
         if found is self and isinstance(ids, Names):
             place = self._whole.column_names.index("id")
-            self.__dict__["_whole"] = self._whole.set_column(place, "id", ids.column)
+            self._whole = self._whole.set_column(place, "id", ids.column)
         return found
 
     @cached_property

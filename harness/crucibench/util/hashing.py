@@ -28,7 +28,7 @@ def file_digests(files: Iterable[Path], base: Path) -> dict[str, str]:
 
 def relative_name(path: Path, base: Path) -> str:
     """Returns a file's name relative to `base`, with slashes; the whole on another drive."""
-    text, start = str(path), os.path.join(os.path.abspath(base), "")  # noqa: PTH100, PTH118
+    text, start = str(path), f"{base.absolute()}{os.sep}"
     if text.startswith(start) and ".." not in text:
         return text[len(start) :].replace(os.sep, "/")  # `relpath` takes as long as opening it
     try:

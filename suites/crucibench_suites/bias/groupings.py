@@ -127,9 +127,9 @@ def _grouping(
     codes = cut[chosen[0]][0]
     for of_column, levels in (cut[name] for name in chosen[1:]):
         codes = np.unique(codes * len(levels) + of_column, return_inverse=True)[1]
-    first = np.empty(codes.max(initial=-1) + 1, dtype=np.int64)
-    first[codes[::-1]] = np.arange(len(codes))[::-1]
-    occurring = {name: cut[name][1].to_numpy()[cut[name][0][first]] for name in chosen}
+    some = np.empty(codes.max(initial=-1) + 1, dtype=np.int64)
+    some[codes] = np.arange(len(codes))  # a sample of each combination, whichever
+    occurring = {name: cut[name][1].to_numpy()[cut[name][0][some]] for name in chosen}
     places, names = pd.factorize(crossed(pd.DataFrame(occurring, dtype=object)), sort=True)
     return Grouping(
         columns=tuple(chosen),

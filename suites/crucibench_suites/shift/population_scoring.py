@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from crucibench.contracts.columns import INPUT
 from crucibench.contracts.evidence import Evidence, Findings, Scored
@@ -15,6 +14,7 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Number, RowMetric
 from crucibench.contracts.verdict import Finding, Severity, no_samples
 from crucibench.stats import SumStatistic, difference, weighted_ratio
+from crucibench.stats.ranks import average_ranks
 from crucibench.tasks.classification.view import Floats
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import clean_answers
@@ -67,7 +67,7 @@ def population_weights(values: Floats, shape: str, level: float, towards: str) -
     weights = np.zeros(len(values))
     if not known.any():
         return weights
-    ranks = (rankdata(values[known]) - 0.5) / int(known.sum())
+    ranks = (average_ranks(values[known]) - 0.5) / int(known.sum())
     ranks = {"low": 1.0 - ranks, "high": ranks}[towards]
     tilted = np.exp(level * np.sqrt(12.0) * (ranks - 0.5))
     weights[known] = {"tail": ranks > 1.0 - level, "tilt": tilted / tilted.mean()}[shape]
