@@ -232,13 +232,13 @@ def _placements(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> _Pl
     negatives = sizes - positives
     wins = np.cumsum(negatives) - negatives / 2.0
     losses = np.cumsum(positives) - positives / 2.0
-    among_negatives, among_positives = wins / n_negative, 1.0 - losses / n_positive
-    if len(starts) < scores.size:
-        among_negatives = np.repeat(among_negatives, sizes)
-        among_positives = np.repeat(among_positives, sizes)
     # Back in the order of the samples, so that two models' placements can be paired.
     placed = np.empty(positive.size)
-    placed[order] = np.where(ranked, among_negatives, among_positives)
+    placed[order] = np.where(
+        ranked,
+        np.repeat(wins / n_negative, sizes),
+        np.repeat(1.0 - losses / n_positive, sizes),
+    )
     area = float((positives * wins).sum() / (n_positive * n_negative))
     return _Placements(placed[positive], placed[~positive], area)
 
