@@ -91,7 +91,7 @@ class _Named:
         at = np.array(batch.rows, dtype=np.int64)
         keys = pa.array(batch.keys, pa.large_string())
         # Most files have the order of the data: then nothing has to be looked up.
-        there = len(at) == len(keys) and max(at, default=0) < len(self.names)
+        there = len(at) == len(keys) and at.max(initial=0) < len(self.names)
         if there and self.names.take(pa.array(at)).equals(keys):
             return self.rows[at]
         at = self.index.get_indexer(pd.Index(batch.keys, dtype=object))

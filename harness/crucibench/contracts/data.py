@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -118,7 +119,7 @@ class Samples:
         self,
         ids: NDArray[np.object_] | Names,
         targets: Any,
-        groups: pd.DataFrame,
+        groups: pd.DataFrame | Callable[[], pd.DataFrame],
         clusters: NDArray[np.object_] | None = None,
         keys: NDArray[np.object_] | Names | None = None,
     ) -> None:
@@ -129,18 +130,24 @@ class Samples:
             targets: as the task's kind reads them, n rows: class indices (int64) or values
                 (float64); -1 or NaN throughout in a role without targets (`DataCard.unlabelled`);
                 or `Lists`, all of them empty there.
-            groups: one str column per group column, rows as `ids`.
+            groups: one str column per group column, rows as `ids`; or what makes them once
+                something asks.
             clusters: shape (n,), str, or None.
             keys: shape (n,), str: the user's own names for the samples, or None.
         """
         self.names = ids if isinstance(ids, Names) else Names(ids)
         self.targets = targets
-        self.groups = groups
+        self._groups = groups
         self.clusters = clusters
         self.own_names = Names(keys) if isinstance(keys, np.ndarray) else keys
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def groups(self) -> pd.DataFrame:
+        """The groups of the samples, n rows: one str column per group column."""
+        return self._groups() if callable(self._groups) else self._groups
 
     @property
     def ids(self) -> NDArray[np.object_]:

@@ -35,6 +35,9 @@ SIZE = 16
 CELL = 1 + SIZE
 """Bytes of an encoded cell: a tag and its payload."""
 
+_BLOCK = 1 << 12
+"""Of so many rows, the strings stay in memory that is used again for the next."""
+
 _SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -64,7 +67,7 @@ def table_digests(table: Any, columns: Sequence[str]) -> NDArray[np.bytes_]:
     Raises:
         InputError: if a column's type has no canonical form.
     """
-    header = np.frombuffer(_digest(json.dumps(list(columns)).encode()), dtype=np.uint8)
+    header = _digests([json.dumps(list(columns)).encode()]).view(np.uint8)
     cells = [np.broadcast_to(header, (table.num_rows, SIZE))]
     for name in columns:
         array = table.column(name).combine_chunks()
@@ -130,18 +133,15 @@ def _stretches(numbers: NDArray[np.intp]) -> Iterable[tuple[int, int]]:
         yield from zip(firsts.tolist(), lasts.tolist(), strict=True)
 
 
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()[:SIZE]
-
-
 def _digests(contents: Iterable[bytes]) -> NDArray[np.bytes_]:
-    return np.frombuffer(b"".join(map(_digest, contents)), dtype=f"S{SIZE}")
+    joined = b"".join([hashlib.sha256(content).digest()[:SIZE] for content in contents])
+    return np.frombuffer(joined, dtype=f"S{SIZE}")
 
 
 def _row_digests(cells: Bytes) -> NDArray[np.bytes_]:
-    rows, width = cells.shape
-    content = np.ascontiguousarray(cells).tobytes()
-    return _digests(content[start : start + width] for start in range(0, rows * width, width))
+    rows = np.ascontiguousarray(cells).view(f"V{cells.shape[1]}").ravel()
+    blocks = range(0, max(1, len(rows)), _BLOCK)
+    return np.concatenate([_digests(rows[start : start + _BLOCK].tolist()) for start in blocks])
 
 
 def _encode(array: Any) -> Bytes:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -691,18 +691,21 @@ class RoleIndex:
         return table.combine_chunks().take(pa.array(back))
 
     def _samples(self, table: Any) -> Samples:
-        groups = {
-            name: few_strings(table.column(f"{_GROUP}{number}"))
-            for number, name in enumerate(self.groups)
-        }
         held = table.column_names
         return Samples(
             ids=Names(table.column("id")),
             targets=from_arrow(table.column("target")),
-            groups=pd.DataFrame(groups, index=range(table.num_rows), dtype=object),
+            groups=partial(_groups, table, self.groups),
             clusters=Names(table.column("cluster")).array if "cluster" in held else None,
             keys=Names(table.column("key")) if "key" in held else None,
         )
+
+
+def _groups(table: Any, names: Sequence[str]) -> pd.DataFrame:
+    columns = {
+        name: few_strings(table.column(f"{_GROUP}{number}")) for number, name in enumerate(names)
+    }
+    return pd.DataFrame(columns, index=range(table.num_rows), dtype=object)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from crucibench.metrics._inputs import BoolArray, FloatArray, IntArray
 from crucibench.metrics._rows import plain
-from crucibench.stats.ranks import Order, stable_order
+from crucibench.stats.ranks import Order, tie_groups
 
 
 @final
@@ -19,14 +19,12 @@ class TieGroups:
     """
 
     def __init__(self, key: FloatArray, *, descending: bool = False) -> None:
-        order = stable_order(key)
+        order, starts = tie_groups(key)
         if descending:
-            order = order[::-1]
-        ordered = key[order]
-        first = np.ones(len(key), dtype=np.bool_)
-        first[1:] = ordered[1:] != ordered[:-1]
+            order, ends = order[::-1], np.append(starts[1:], len(key))
+            starts = (len(key) - ends)[::-1]
         self._order = order
-        self._starts = None if first.all() else np.flatnonzero(first).astype(order.dtype)
+        self._starts = None if len(starts) >= len(key) else starts.astype(order.dtype)
 
     def sums(self, weights: FloatArray, values: FloatArray | BoolArray | None = None) -> FloatArray:
         """Sums weights (b, n), times `values` (n,) if given, in every group: shape (b, G)."""

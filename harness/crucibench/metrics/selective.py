@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import final
 
 import numpy as np
@@ -90,8 +90,9 @@ class Risks:
         area, total, errors = self._parts(weights)
         return area - _best_aurc(total, errors)
 
+    @cached_property
     def area_influence(self) -> FloatArray:
-        """Returns the derivative of AURC by each weight, (n,)."""
+        """The derivative of AURC by each weight, (n,), not to be changed."""
         # AURC = the sum over groups of T = errors + (E - rate N) (H_{N + m} - H_N), over n, of
         # m ties after N samples with E errors; H' is the trigamma function.
         ones = np.ones((1, self.n))
@@ -99,10 +100,11 @@ class Risks:
         size, errors = np.diff(upto, prepend=0.0), np.diff(errors_upto, prepend=0.0)
         before, errors_before, rate = upto - size, errors_upto - errors, errors / size
         steps, slope = _harmonic_between(before, upto), _slope(upto)
+        slope_before = np.append(_slope(np.zeros(1)), slope[:-1])
         ahead = errors_before - rate * before
         # What a sample does to the groups after its own, by its error and without it.
         by_error = _after(steps)
-        without = _after(ahead * (slope - _slope(before)) - rate * steps)
+        without = _after(ahead * (slope - slope_before) - rate * steps)
         row, wrong = self._groups.rows(), self._wrong
         own = wrong - (wrong - rate[row]) / size[row] * (before * steps)[row]
         own += (ahead * slope)[row]
@@ -118,7 +120,7 @@ class Risks:
         past = float(_harmonic_between(np.array([right]), np.array([n]))[0])
         at_n, at_right = _slope(np.array([n, right]))
         own = wrong - (1.0 - wrong) * past - right * (at_n - (1.0 - wrong) * at_right)
-        return np.asarray(self.area_influence() - _centred(own) / n)
+        return np.asarray(self.area_influence - _centred(own) / n)
 
     def sums(self, *, excess: bool) -> Sums | None:
         """Returns AURC, or its excess, as a function of sums; None where errors are many.
@@ -153,7 +155,8 @@ def aurc_statistic(
     """
     made = risks or Risks(confidence, correct)
     return Statistic(
-        n=made.n, compute=made.area, undefined="no samples", influence=made.area_influence,
+        n=made.n, compute=made.area, undefined="no samples",
+        influence=lambda: made.area_influence,
         sums=cache(partial(made.sums, excess=False)),
     )  # fmt: skip
 

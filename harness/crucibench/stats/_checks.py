@@ -87,6 +87,8 @@ def codes(name: str, values: ArrayLike, n: int) -> tuple[NDArray[np.intp], int]:
     if n and array.dtype.kind in "iu" and array.min() >= 0 and array.max() <= 2 * n:
         array = array.astype(np.intp, copy=False)
         place = np.cumsum(np.bincount(array) > 0) - 1  # in a fifth of a sort's time
+        if place[-1] == len(place) - 1:  # each code occurs: the array is what it would become
+            return array, len(place)
         return place[array], int(place[-1]) + 1
     unique, inverse = np.unique(array, return_inverse=True)
     return inverse.astype(np.intp, copy=False), int(unique.size)

@@ -11,7 +11,7 @@ Order = NDArray[np.int32 | np.int64]
 """Positions, in 4 bytes each where these do."""
 
 _WORTH_KEEPING = range(10_000, 4_000_000)
-_recent: deque[tuple[NDArray[np.float64], Order]] = deque(maxlen=3)
+_recent: deque[tuple[NDArray[np.float64], Order, NDArray[np.bool_]]] = deque(maxlen=3)
 """The keys that were sorted last: a dozen numbers rank the same samples by the same scores."""
 
 
@@ -24,31 +24,36 @@ def stable_order(values: NDArray[np.float64]) -> Order:
     Returns:
         (n,) positions, not to be changed.
     """
+    return _recently_sorted(values)[0]
+
+
+def _recently_sorted(values: NDArray[np.float64]) -> tuple[Order, NDArray[np.bool_]]:
     if len(values) not in _WORTH_KEEPING:
         return _sorted(values)
-    for known, order in tuple(_recent):  # another thread may sort meanwhile
+    for known, order, first in tuple(_recent):  # another thread may sort meanwhile
         if np.array_equal(known, values):
-            return order
-    order = _sorted(values)
-    _recent.append((values.copy(), order))
-    return order
+            return order, first
+    order, first = _sorted(values)
+    _recent.append((values.copy(), order, first))
+    return order, first
 
 
-def _sorted(values: NDArray[np.float64]) -> Order:
+def _sorted(values: NDArray[np.float64]) -> tuple[Order, NDArray[np.bool_]]:
+    """Return the order, and of each sorted value whether it is the first of its equals."""
     kind = np.dtype(np.int32 if len(values) < 2**31 else np.int64)
     order: Order = np.argsort(values).astype(kind)
     ordered = values[order]
-    same = ordered[1:] == ordered[:-1]
-    tied = np.zeros(len(values), dtype=np.bool_)
-    tied[1:] = same
-    tied[:-1] |= same
+    first = np.ones(len(values), dtype=np.bool_)
+    first[1:] = ordered[1:] != ordered[:-1]
+    tied = ~first
+    tied[:-1] |= tied[1:]
     positions = np.flatnonzero(tied)
     if 4 * len(positions) > len(values):
         order = np.argsort(values, kind="stable").astype(kind)
     else:
         rows = order[positions]
         order[positions] = rows[np.lexsort((rows, ordered[positions]))]
-    return order
+    return order, first
 
 
 def tie_groups(values: NDArray[np.float64]) -> tuple[Order, NDArray[np.intp]]:
@@ -61,10 +66,8 @@ def tie_groups(values: NDArray[np.float64]) -> tuple[Order, NDArray[np.intp]]:
         order: (n,) positions that sort ``values`` upwards, not to be changed.
         starts: (g,) where each run of equal values begins in sorted order; ``starts[0]`` is 0.
     """
-    order = stable_order(values)
-    ordered = values[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    return order, starts
+    order, first = _recently_sorted(values)
+    return order, np.flatnonzero(first)
 
 
 def average_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

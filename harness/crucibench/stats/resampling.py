@@ -154,11 +154,10 @@ class Resampler:
         rng = generator(self.seed, f"{self.stream}/groups")
         group_of, stratum_of = np.empty((2, self.units), dtype=np.intp)
         for k, (members, count) in enumerate(zip(self.strata, counts, strict=True)):
-            shuffled = members[rng.permutation(members.size)]
-            group_of[shuffled] = sum(counts[:k]) + np.arange(members.size) % count
+            group_of[rng.permutation(members)] = sum(counts[:k]) + np.arange(members.size) % count
             stratum_of[members] = k
         strata = stratum_of[self.unit_of] if self.stratified else None
-        groups = group_of[self.unit_of]
+        groups = group_of if self._unit_of is None else group_of[self._unit_of]
         return Resampler(self.n, seed=self.seed, stream=self.stream, clusters=groups, strata=strata)
 
     def leave_one_out(self, max_cells: int = MAX_CELLS) -> Iterator[NDArray[np.float64]]:
@@ -197,9 +196,7 @@ class Resampler:
         if count > self.units:
             raise ValueError(f"count: expected at most {self.units} groups, got {count}")
         rng = generator(self.seed, f"{self.stream}/groups")
-        shuffled = np.concatenate(
-            [members[rng.permutation(members.size)] for members in self.strata]
-        )
+        shuffled = np.concatenate([rng.permutation(members) for members in self.strata])
         of_unit = np.empty(self.units, dtype=np.intp)
         # Dealt like cards, going on from stratum to stratum, so that sizes stay even.
         of_unit[shuffled] = np.arange(self.units) % count

@@ -23,6 +23,8 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+_AT_ONCE = 1 << 14
+"""Ids: rounds over many more leave the caches."""
 
 
 def philox(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
@@ -62,10 +64,13 @@ class Draws:
         """Returns exact 32-bit words, shape (len(ids), count), a row for each id."""
         blocks = -(-count // 4)
         sample = ids.words if isinstance(ids, Names) else sample_words(ids)
-        counter = np.arange(blocks, dtype=np.int64), np.int64(0), sample[:, :1], sample[:, 1:]
+        numbers, key = np.arange(blocks, dtype=np.int64), self._key(step)
         words = np.empty((len(ids), blocks, 4), dtype=np.uint32)
-        for place, word in enumerate(philox(counter, self._key(step))):
-            words[:, :, place] = word
+        for start in range(0, len(ids), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            counter = numbers, np.int64(0), sample[part, :1], sample[part, 1:]
+            for place, word in enumerate(philox(counter, key)):
+                words[part, :, place] = word
         return words.reshape(len(ids), blocks * 4)[:, :count]
 
     def uniform(

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 12
+"""Of so many, the strings stay in memory that is used again for the next."""
 _FEW = 10_000
 """Fewer ids are those of a batch, of which an attack makes many draws in a row."""
 
@@ -61,7 +62,7 @@ class Names:
             ]
         )
 
-    @property
+    @cached_property
     def numbered(self) -> bool:
         """Whether some name has a dash, as the ids of repeated contents do."""
         return bool(pc.any(pc.match_substring(self.column, "-")).as_py())

@@ -260,19 +260,21 @@ def constant_in_group(evidence: Evidence, single: Sequence[View]) -> Findings:
     findings = []
     for view in single:
         for place in () if view.grouping.too_many else view.grouping.compared:
-            inside = view.grouping.codes == place
-            predicted = np.unique(answers.predictions[inside])
-            rare = int(inside.sum() - np.bincount(answers.targets[inside]).max())
-            if len(predicted) > 1 or rare == 0:
+            inside = np.flatnonzero(view.grouping.codes == place)
+            predicted = answers.predictions[inside]
+            if (predicted != predicted[0]).any():
+                continue
+            rare = len(inside) - int(np.bincount(answers.targets[inside]).max())
+            if rare == 0:
                 continue
             name, label = view.grouping.names[place], answers.classes[predicted[0]]
             findings.append(
                 Finding(
                     code="constant-in-group",
                     severity=Severity.SUSPECT,
-                    message=f"all {int(inside.sum())} samples of {name!r} are answered "
+                    message=f"all {len(inside)} samples of {name!r} are answered "
                     f"{label!r}, though {rare} have other targets than most",
-                    evidence={"group": name, "n": int(inside.sum()), "label": label},
+                    evidence={"group": name, "n": len(inside), "label": label},
                 )
             )
     return findings

@@ -164,14 +164,17 @@ def tally(measure: Measure, codes: Ints, k: int, clusters: Ints | None) -> Tally
         k: how many groups there are.
         clusters: (n,) codes of samples drawn together, or None.
     """
-    among = codes >= 0 if measure.among is None else measure.among & (codes >= 0)
-    own, hit = codes[among], measure.hits[among]
-    trials = np.bincount(own, minlength=k)
-    hits = np.bincount(own[hit], minlength=k)
+    among = np.ones(len(codes), dtype=np.bool_) if measure.among is None else measure.among
+    # Counting all four kinds of samples of a group is far faster than picking out those of one.
+    kinds = np.bincount(4 * (codes + 1) + 2 * among + measure.hits, minlength=4 * (k + 1))
+    misses, hits = kinds.reshape(-1, 4)[1:, 2:].T
+    trials = misses + hits
     if clusters is None:
         return Tally(hits=hits, trials=trials, size=trials.astype(np.float64))
     size = np.full(k, np.nan)
-    found = ClusterTotals.of(clusters[among], own, hit.astype(np.float64))
+    among = among & (codes >= 0)
+    hit = measure.hits[among].astype(np.float64)
+    found = ClusterTotals.of(clusters[among], codes[among], hit)
     for place in range(k):
         inside = found.groups == place
         count = int(inside.sum())

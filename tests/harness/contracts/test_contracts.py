@@ -485,3 +485,18 @@ def test_lists_asked_again_are_compared_item_by_item() -> None:
     assert compare_records(stored, to_table(drawn(boxes=moved))).largest > 0
     shorter = Lists.of([1, 1, 1, 1], BOXES.values)
     assert compare_records(stored, to_table(drawn(boxes=shorter))).flipped == ("boxes",)
+
+
+def test_groups_are_made_once_something_asks() -> None:
+    asked: list[int] = []
+
+    def made() -> pd.DataFrame:
+        asked.append(1)
+        return pd.DataFrame({"sex": ["f", "m"]}, dtype=object)
+
+    samples = Samples(np.array(["a", "b"], dtype=object), np.zeros(2), made)
+    assert samples.ids.tolist() == ["a", "b"]
+    assert not asked
+    assert samples.take(np.array([1])).groups["sex"].tolist() == ["m"]
+    assert samples.groups["sex"].tolist() == ["f", "m"]
+    assert len(asked) == 1

@@ -499,3 +499,11 @@ def test_classes_are_those_of_all_roles(open_live: Any) -> None:
 )
 def test_bad_targets(open_live: Any, target: Any, options: Any, message: str, refusal: Any) -> None:
     assert refusal(InputError, lambda: open_live(frame(target), target="y", **options)) == message
+
+
+def test_a_row_has_the_same_digest_among_many() -> None:
+    made = pa.table({"a": range(9_000), "b": [f"b{row % 7}" for row in range(9_000)]})
+    whole = ids.table_digests(made, ["a", "b"])
+    assert len(np.unique(whole)) == len(whole) == 9_000
+    for row in (0, 4_095, 4_096, 8_191, 8_192, 8_999):
+        assert whole[row] == ids.table_digests(made.slice(row, 1), ["a", "b"])[0]

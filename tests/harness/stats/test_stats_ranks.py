@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy.stats import rankdata
 
+from crucibench.metrics._ties import TieGroups
 from crucibench.stats._checks import codes
 from crucibench.stats.ranks import average_ranks, stable_order, tie_groups
 
@@ -39,3 +40,19 @@ def test_codes_are_numbered_in_sorted_order(kind: type, highest: int) -> None:
     assert_array_equal(
         codes("clusters", given - 5, 200)[0], np.unique(given, return_inverse=True)[1]
     )
+
+
+@pytest.mark.parametrize("n", [0, 1, 30, 20_000])
+@pytest.mark.parametrize("decimals", [0, 15])
+@pytest.mark.parametrize("descending", [False, True])
+def test_groups_of_equal_keys_are_summed(n: int, decimals: int, descending: bool) -> None:
+    rng = np.random.default_rng(n)
+    key, weights = rng.normal(size=n).round(decimals), rng.integers(0, 3, (2, n)).astype(float)
+    groups = TieGroups(key, descending=descending)
+    levels, level_of = np.unique(key, return_inverse=True)
+    if descending:
+        levels, level_of = levels[::-1], len(levels) - 1 - level_of
+    expected = [np.bincount(level_of, row, len(levels)) for row in weights]
+    assert_array_equal(groups.rows(), level_of)
+    assert_array_equal(groups.sums(weights), expected)
+    assert_array_equal(groups.first(key), levels)

@@ -52,3 +52,12 @@ def test_taken_names_are_those_of_the_rows(names: Names) -> None:
 def test_a_dash_is_seen(held: Any, numbered: bool) -> None:
     assert Names(np.array(held, dtype=object)).numbered is numbered
     assert Names(pa.chunked_array([pa.array(held, pa.string())])).numbered is numbered
+
+
+def test_what_names_draw_is_the_same_among_many() -> None:
+    many = np.array([f"name {number}" for number in range(40_000)], dtype=object)
+    rows = np.array([0, 4_095, 4_096, 16_383, 16_384, 39_999])
+    names, few = Names(many), many[rows].tolist()
+    assert np.array_equal(names.words[rows], sample_words(few))
+    draws = Draws(3, "stream")
+    assert np.array_equal(draws.words(names, "a", 5)[rows], draws.words(few, "a", 5))

@@ -19,7 +19,7 @@ from crucibench.metrics.group_counts import RATES
 from crucibench.stats import holm
 from crucibench_suites.bias.gaps import GroupGap, find_gap
 from crucibench_suites.bias.groupings import Grouping
-from crucibench_suites.bias.measures import Measured, Tally
+from crucibench_suites.bias.measures import Measure, Measured, Tally, tally
 
 TEN = tuple(
     [Gap(f"{rate}-difference", (rate,), "difference") for rate in RATES]
@@ -102,3 +102,23 @@ def test_twice_the_stated_detectable_gap_is_found(size: int, share: float) -> No
         stated.append(one.detectable)
     assert found / runs >= 0.8
     assert np.median(stated) == pytest.approx(width / 2, rel=0.5)
+
+
+@pytest.mark.parametrize("of_all", [True, False])
+@pytest.mark.parametrize("clustered", [True, False])
+def test_a_tally_counts_each_group_and_no_sample_of_none(of_all: bool, clustered: bool) -> None:
+    rng = np.random.default_rng(0)
+    codes, among = rng.integers(-1, 3, 500), rng.random(500) < 0.6
+    hits = (rng.random(500) < 0.3) & (among | of_all)
+    clusters = np.arange(500) // 2
+    measure = Measure("tpr", hits, None if of_all else among)
+    # The last of five groups has no samples.
+    found = tally(measure, np.where(codes == 2, 3, codes), 5, clusters if clustered else None)
+    trials = [np.count_nonzero((codes == place) & (among | of_all)) for place in (0, 1, 2)]
+    assert found.trials.tolist() == [*trials[:2], 0, trials[2], 0]
+    hit = [np.count_nonzero((codes == place) & hits) for place in (0, 1, 2)]
+    assert found.hits.tolist() == [*hit[:2], 0, hit[2], 0]
+    assert found.clustered == clustered
+    if found.clusters is not None:
+        assert found.clusters.trials.sum() == sum(trials)
+        assert found.clusters.totals.sum() == sum(hit)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter
@@ -90,7 +92,9 @@ class SelectedRole:
         digest = hashlib.sha256()
         for start in range(0, len(self), _DIGEST_BLOCK):
             part = self.slice(range(start, min(start + _DIGEST_BLOCK, len(self))))
-            digest.update("\n".join(part.ids).encode())
+            ids = part.names.column.combine_chunks()
+            lines = pc.binary_join(pa.ListArray.from_arrays([0, len(ids)], ids), "\n")
+            digest.update(lines[0].as_buffer())
             digest.update(b"\n")
         return digest.hexdigest()
 
