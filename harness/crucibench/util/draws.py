@@ -24,6 +24,9 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 
+_AT_ONCE = 1 << 14
+"""Counters: what is made of many more does not fit a cache of the processor, and takes longer."""
+
 
 def philox(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
     """Returns the four 32-bit words of Philox4x32-10 for each counter.
@@ -62,10 +65,13 @@ class Draws:
         """Returns exact 32-bit words, shape (len(ids), count), a row for each id."""
         blocks = -(-count // 4)
         sample = ids.words if isinstance(ids, Names) else sample_words(ids)
-        counter = np.arange(blocks, dtype=np.int64), np.int64(0), sample[:, :1], sample[:, 1:]
-        words = np.empty((len(ids), blocks, 4), dtype=np.uint32)
-        for place, word in enumerate(philox(counter, self._key(step))):
-            words[:, :, place] = word
+        words, key = np.empty((len(ids), blocks, 4), dtype=np.uint32), self._key(step)
+        each = max(1, _AT_ONCE // max(1, len(ids)))
+        for first in range(0, blocks, each):
+            some = np.arange(first, min(first + each, blocks), dtype=np.int64)
+            counter = some, np.int64(0), sample[:, :1], sample[:, 1:]
+            for place, word in enumerate(philox(counter, key)):
+                words[:, first : first + each, place] = word
         return words.reshape(len(ids), blocks * 4)[:, :count]
 
     def uniform(
