@@ -133,7 +133,7 @@ def fresh_weights(fresh: Bools) -> SharedParts[tuple[Bools, Floats]]:
     """
 
     def compute(weights: Floats) -> tuple[Bools, Floats]:
-        mixed = weights[:, ~fresh].any(axis=1)
+        mixed: Bools = np.any(weights[:, ~fresh], axis=1)
         only = weights[mixed] * fresh
         only.flags.writeable = False  # so that metrics share what they make of them
         return mixed, only
