@@ -29,6 +29,12 @@ def test_reading_a_run_pulls_in_no_framework() -> None:
     assert not found & {"torch", "datasets", "matplotlib", "sklearn", "foolbox", "fairlearn"}
 
 
+def test_the_engine_chooses_what_is_attacked_without_torch() -> None:
+    found = loaded_after("import crucibench_suites.adversarial.audits.cause")
+    assert "numpy" in found
+    assert "torch" not in found
+
+
 FRAMEWORKS = {
     "torch", "datasets", "matplotlib", "sklearn", "skops", "joblib", "foolbox", "fairlearn",
     "onnx", "onnxruntime", "httpx", "huggingface_hub", "PIL", "statsmodels",

@@ -280,7 +280,7 @@ def numbers_of(run: Run) -> list[MetricRow]:
 
 def number_of(entry: Mapping[str, Any], run: str) -> MetricRow:
     """Returns one metric row, given by its columns, of the run of this id."""
-    text = {name: entry[name] if isinstance(entry[name], str) else "" for name in _TEXTS}
+    text = {name: entry[name] or "" for name in _TEXTS}
     return MetricRow(
         data=text["data"],
         address=Address(*(text[name] for name in Address._fields)),

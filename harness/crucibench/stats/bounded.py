@@ -149,5 +149,7 @@ def _beyond(points: NDArray[np.float64], shapes: NDArray[np.float64], at: float)
 
 
 def _dot(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    if len(first) <= _PART:  # as nearly always: in half the time
+        return float(first @ second)
     starts = range(0, len(first), _PART)
     return sum(float(first[at : at + _PART] @ second[at : at + _PART]) for at in starts)

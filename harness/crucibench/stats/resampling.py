@@ -25,7 +25,7 @@ _FEWEST_GROUPS = 100
 """Of a stratum, where it has so many units."""
 
 _REMEMBERED = 1 << 21
-"""Most counts of a draw that is kept, 16 bits each: 4 MiB."""
+"""Most counts of a draw that is kept, 8 bits each: 2 MiB."""
 
 _ALL_REMEMBERED = 32 << 20
 """Most bytes of all draws that are kept."""
@@ -222,20 +222,23 @@ def _draw(rng: np.random.Generator, sizes: Sequence[int]) -> NDArray[np.intp]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-_known: dict[tuple[int, str, int, tuple[int, ...]], NDArray[np.uint16]] = {}
+_known: dict[tuple[int, str, int, tuple[int, ...]], NDArray[np.uint8]] = {}
 _lock = Lock()
 
 
 def _remembered(
     seed: int, stream: str, replicates: int, sizes: tuple[int, ...]
-) -> NDArray[np.uint16]:
-    """Return (replicates, units) counts as `_draw` makes them: models of a run share draws."""
+) -> NDArray[np.uint8]:
+    """Return (replicates, units) counts as `_draw` makes them: models of a run share draws.
+
+    8 bits hold them: of 10,000 units, one is drawn 256 times once in 10^500 replicates.
+    """
     key = seed, stream, replicates, sizes
     with _lock:
         counts = _known.pop(key, None)
     if counts is None:
         rng = generator(seed, stream)
-        counts = np.empty((replicates, sum(sizes)), dtype=np.uint16)
+        counts = np.empty((replicates, sum(sizes)), dtype=np.uint8)
         for row in counts:
             row[:] = _draw(rng, sizes)
         counts.flags.writeable = False

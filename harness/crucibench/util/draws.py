@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _AT_ONCE = 1 << 14
-"""Ids: rounds over many more leave the caches."""
+"""Counters: what is made of many more does not fit a cache of the processor, and takes longer."""
 
 
 def philox(counter: Sequence[Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
@@ -64,13 +65,14 @@ class Draws:
         """Returns exact 32-bit words, shape (len(ids), count), a row for each id."""
         blocks = -(-count // 4)
         sample = ids.words if isinstance(ids, Names) else sample_words(ids)
-        numbers, key = np.arange(blocks, dtype=np.int64), self._key(step)
-        words = np.empty((len(ids), blocks, 4), dtype=np.uint32)
-        for start in range(0, len(ids), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            counter = numbers, np.int64(0), sample[part, :1], sample[part, 1:]
+        words, key = np.empty((len(ids), blocks, 4), dtype=np.uint32), self._key(step)
+        each = max(1, _AT_ONCE // max(1, len(ids)))
+        for row, first in product(range(0, len(ids), _AT_ONCE), range(0, blocks, each)):
+            rows, some = slice(row, row + _AT_ONCE), slice(first, min(first + each, blocks))
+            numbers = np.arange(some.start, some.stop, dtype=np.int64)
+            counter = numbers, np.int64(0), sample[rows, :1], sample[rows, 1:]
             for place, word in enumerate(philox(counter, key)):
-                words[part, :, place] = word
+                words[rows, some, place] = word
         return words.reshape(len(ids), blocks * 4)[:, :count]
 
     def uniform(

@@ -31,8 +31,9 @@ from crucibench_suites.adversarial.attacks.model import (
     frozen,
 )
 from crucibench_suites.adversarial.confirm import Ledger, confirm, pull_back
+from crucibench_suites.adversarial.probing.choosing import settling_cost
 from crucibench_suites.adversarial.protocol import SECOND, Precision
-from crucibench_suites.adversarial.second.attack import settling_cost, unsettled
+from crucibench_suites.adversarial.second.attack import unsettled
 from crucibench_suites.adversarial.threat import COLUMN, ThreatModel
 
 Ints = NDArray[np.int64]

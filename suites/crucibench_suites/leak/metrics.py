@@ -107,24 +107,36 @@ RANK = MetricInfo(
 )
 
 
-def effect(form: Form, of_fresh: SharedParts[Floats]) -> RowMetric:
+def effect(form: Form, of_fresh: SharedParts[tuple[Bools, Floats]]) -> RowMetric:
     """Returns a metric of all samples minus the same of those that are fresh.
 
     Args:
         form: the metric's.
-        of_fresh: gives the weights of `fresh_weights`, shared by metrics of the same samples.
+        of_fresh: gives what `fresh_weights` does, shared by metrics of the same samples.
     """
     whole = as_rows(form)
-    return RowMetric(lambda weights: whole(weights) - whole(of_fresh(weights)), cost=2)
-
-
-def fresh_weights(fresh: Bools) -> SharedParts[Floats]:
-    """Returns what makes of weights (b, n) those of fresh samples (n,), 0 for others; read-only."""
 
     def compute(weights: Floats) -> Floats:
-        only = weights * fresh
+        mixed, only = of_fresh(weights)
+        values = whole(weights)
+        less = values.copy()
+        less[mixed] = whole(only)
+        return values - less
+
+    return RowMetric(compute, cost=2)
+
+
+def fresh_weights(fresh: Bools) -> SharedParts[tuple[Bools, Floats]]:
+    """Returns in which rows of weights (b, n) any sample is not fresh (n,), and their weights.
+
+    These are 0 for samples that are not fresh, shape (rows, n), read-only.
+    """
+
+    def compute(weights: Floats) -> tuple[Bools, Floats]:
+        mixed: Bools = np.any(weights[:, ~fresh], axis=1)
+        only = weights[mixed] * fresh
         only.flags.writeable = False  # so that metrics share what they make of them
-        return only
+        return mixed, only
 
     return SharedParts(compute)
 

@@ -109,7 +109,7 @@ class NearDuplicates(Derived):
         return found
 
 
-def _effect(make: Callable[[], Form], of_fresh: SharedParts[Floats]) -> RowMetric:
+def _effect(make: Callable[[], Form], of_fresh: SharedParts[tuple[Bools, Floats]]) -> RowMetric:
     return metrics.effect(make(), of_fresh)
 
 

@@ -510,7 +510,7 @@ def test_a_draw_that_is_kept_is_made_once_and_is_the_same(
 
 def test_no_more_draws_are_kept_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resampling, "_known", {})
-    monkeypatch.setattr(resampling, "_ALL_REMEMBERED", 3 * 2 * 30 * 8)
+    monkeypatch.setattr(resampling, "_ALL_REMEMBERED", 3 * 30 * 8)
     for name in ("a", "b", "c", "a", "d"):
         list(Resampler(8, seed=0, stream=name).blocks(30))
     assert [stream for _, stream, *_ in resampling._known] == ["c", "a", "d"]

@@ -337,9 +337,12 @@ def test_a_draw_is_the_same_alone_and_in_any_batch(order: list[int], size: int, 
     assert np.array_equal(whole, alone[order])
 
 
-def test_more_draws_begin_with_the_same_words() -> None:
+def test_more_draws_begin_with_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
     draws = Draws(1, "a")
-    assert np.array_equal(draws.words(IDS[:5], "s", 3), draws.words(IDS[:5], "s", 11)[:, :3])
+    many = draws.words(IDS[:5], "s", 131)
+    assert np.array_equal(draws.words(IDS[:5], "s", 3), many[:, :3])
+    monkeypatch.setattr("crucibench.util.draws._AT_ONCE", 16)
+    assert np.array_equal(draws.words(IDS[:5], "s", 131), many)
 
 
 def test_seed_stream_step_and_id_each_change_the_draw() -> None:

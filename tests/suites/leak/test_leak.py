@@ -20,9 +20,15 @@ import torch
 import crucibench as cb
 from crucibench.contracts.audit import example_cell
 from crucibench.contracts.batch import Batch
-from crucibench.contracts.statistic import Share
+from crucibench.contracts.metric import metrics_named
+from crucibench.contracts.statistic import RowMetric, Share, Statistic
 from crucibench.contracts.task import Modality
 from crucibench.metrics.forms import as_rows, evaluate
+from crucibench.tasks.classification.kind import Classification
+from crucibench.tasks.detection.kind import Detection
+from crucibench.tasks.multilabel.kind import MultiLabel
+from crucibench.tasks.regression.kind import Regression
+from crucibench.testing.metric import made_up_views
 from crucibench.util.errors import InputError
 from crucibench_suites.leak import embeddings, metrics, scenarios, sketches
 
@@ -115,7 +121,36 @@ def test_effects_under_the_same_weights_share_those_without_repeats() -> None:
     weights, of_fresh = RNG.random((2, 200)), metrics.fresh_weights(RNG.random(200) < 0.8)
     weights.flags.writeable = False
     assert of_fresh(weights) is of_fresh(weights)
-    assert not of_fresh(weights).flags.writeable  # else what metrics make of them is made anew
+    assert not of_fresh(weights)[1].flags.writeable  # else what metrics make of them is made anew
+
+
+def test_an_effect_looks_only_at_weights_of_repeats() -> None:
+    fresh = np.arange(200) != 7
+    weights = RNG.integers(0, 3, (3, 200)).astype(np.float64)
+    weights[:, 7] = 0, 2, 0
+    asked: list[Any] = []
+
+    def compute(weights: Any) -> Any:
+        asked.append(weights)
+        return np.where(weights[:, 3] > 9, np.nan, weights @ np.arange(200))
+
+    form = RowMetric(Statistic(n=200, compute=compute))
+    found = as_rows(metrics.effect(form, metrics.fresh_weights(fresh)))(weights)
+    assert found.tolist() == [0.0, 14.0, 0.0]
+    assert [len(one) for one in asked] == [3, 1]
+
+
+def test_any_metric_bears_no_weights_of_repeats() -> None:
+    kinds = (Classification, Regression, MultiLabel, Detection)
+    judged = {metric.info.id: metric for kind in kinds for metric in metrics_named(kind.metrics)}
+    assert len(judged) > 40
+    for name, metric in judged.items():
+        for view in made_up_views(metric):
+            if not metric.by_class and metric.applies(view) == "":
+                plain = np.ones((1, len(view)))
+                of_fresh = metrics.fresh_weights(np.ones(len(view), dtype=bool))
+                found = as_rows(metrics.effect(metric.form(view), of_fresh))(plain)
+                assert found.tolist() == [0.0] or np.isnan(found).all(), name
 
 
 @pytest.mark.parametrize(("n", "shift"), [(200, 0.0), (1000, 1.5)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.examples import EXAMPLES, first_of
+from crucibench.contracts.records import Records
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.section import (
     Block,
@@ -271,7 +272,7 @@ def _plain_answers(run: Run, cell: CellFile, ids: Sequence[str], info: ModelInfo
     ]
     if not passes:
         return {}
-    records = run.cell_records(passes[0].cell).of_draw()
+    records = _records(run, passes[0].cell)
     rows = pd.Index(records.ids).get_indexer(pd.Index(ids))
     if (rows < 0).any():
         return {}
@@ -283,6 +284,11 @@ def _plain_answers(run: Run, cell: CellFile, ids: Sequence[str], info: ModelInfo
         binary = chances.shape[1] == 2
         answers["score"] = chances[:, 1] if binary else chances[np.arange(len(rows)), predicted]
     return answers
+
+
+@lru_cache(maxsize=4)
+def _records(run: Run, cell: str) -> Records:
+    return run.cell_records(cell).of_draw()  # of a pass, for each corruption of a few models
 
 
 def _decided(frame: pd.DataFrame, task: Task, info: ModelInfo) -> tuple[Any, Any]:

@@ -250,8 +250,13 @@ def _forest(section: Section, evidence: PageEvidence, numbers: Sequence[MetricRo
     scale = scale_of_numbers(numbers, include=[null])
     models = [name for name in evidence.models if any(n.model == name for n in numbers)]
     groups: dict[str, dict[str, MetricRow]] = {}
+    several = [
+        name
+        for name in ("scenario", "point")
+        if len({getattr(number.address, name) for number in numbers}) > 1
+    ]
     for number in numbers:
-        groups.setdefault(_group(number, numbers), {})[number.model] = number
+        groups.setdefault(_group(number, several), {})[number.model] = number
     href = evidence.href(metric)
     rows = [
         (group, [shown(metric, own.get(model), href, scale) for model in models])
@@ -275,13 +280,8 @@ def _null(metric: ShownMetric) -> float:
     return float(target) if kind == "target" else 0.0
 
 
-def _group(number: MetricRow, numbers: Sequence[MetricRow]) -> str:
+def _group(number: MetricRow, several: Sequence[str]) -> str:
     address = number.address
-    several = [
-        name
-        for name in ("scenario", "point")
-        if len({getattr(other.address, name) for other in numbers}) > 1
-    ]
     return " ".join([address.group, *(getattr(address, name) for name in several)]).strip()
 
 

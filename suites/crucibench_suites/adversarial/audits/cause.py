@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from crucibench.contracts.attack import attacks
 from crucibench.contracts.scenario import Selection, StageView
 from crucibench_suites.adversarial.audits.probed import Probed, causes, is_random
-from crucibench_suites.adversarial.probing.choosing import PROBE, passes, spread
-from crucibench_suites.adversarial.second.attack import settling_cost
-from crucibench_suites.adversarial.second.standins import DifferencesOracle
+from crucibench_suites.adversarial.probing.choosing import (
+    AROUND,
+    PROBE,
+    passes,
+    settling_cost,
+    spread,
+)
 
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.scenario import AutoAttack
@@ -55,7 +59,7 @@ def choose_second(
     allowed = share * passes(seen.earlier.values()) - settling_cost(eot) * settle.sum()
     allowed = int(allowed / max(survived.sum(), 1))
     queries = int(_OF_DIFFERENCES * allowed)
-    if queries < eot * (DifferencesOracle.extra[0] + 1):
+    if queries < eot * (AROUND + 1):
         queries = 0
     steps = int(np.clip((allowed - queries) / 2, *_STEPS))
     budget = np.tile(np.array([steps, queries, eot]), (len(right), 1))

@@ -18,6 +18,9 @@ MOST_SAMPLES = 100
 SHARE = 0.25
 """Of the forwards and backwards that the attacks needed."""
 
+AROUND = 64
+"""Answers, two for each direction, of which differences make a gradient."""
+
 _SHALLOW = 20
 """Places that are kept for samples that withstand nothing: the model answers these, too."""
 
@@ -55,6 +58,11 @@ def passes(earlier: Iterable[Records]) -> int:
         if len(records)
         for name in ("forwards", "backwards")
     )
+
+
+def settling_cost(eot: int) -> int:
+    """Returns the passes of each sample that asking whether it is settled makes."""
+    return 3 * eot + AROUND + 1
 
 
 def spread(of: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:

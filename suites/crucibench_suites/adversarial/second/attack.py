@@ -215,8 +215,3 @@ def unsettled(
         ((ended - clean <= _MOVED * away) | (gained > _LEFT * away)).cpu().numpy()
     )
     return still
-
-
-def settling_cost(eot: int) -> int:
-    """Returns the passes of each sample that `unsettled` makes."""
-    return 3 * eot + DifferencesOracle.extra[0] + 1

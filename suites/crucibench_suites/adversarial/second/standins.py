@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from crucibench_suites.adversarial.attacks.model import ModuleOracle
+from crucibench_suites.adversarial.probing.choosing import AROUND
 
 _PROBES = 12
 _FINE = 1e-2
@@ -372,9 +373,9 @@ class RewiredOracle(StandIn):
 class DifferencesOracle(StandIn):
     """Answers of a model, and gradients of differences between them, in some wide directions."""
 
-    directions: ClassVar[int] = 32
+    directions: ClassVar[int] = AROUND // 2
     step: ClassVar[float] = 1 / 32
-    extra: ClassVar[tuple[int, int]] = (2 * directions, -1)
+    extra: ClassVar[tuple[int, int]] = (AROUND, -1)
 
     def gradient(
         self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
