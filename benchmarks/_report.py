@@ -13,13 +13,13 @@ from pathlib import Path
 FOLDER = Path(__file__).parent.parent / "results" / "reference" / "evidence"
 
 
-def machine(*packages: str) -> str:
-    """Returns one line that says on what was measured, and at which commit."""
+def measured(*packages: str) -> str:
+    """Returns the line that says on what was measured, and at which commit."""
     found = ", ".join(f"{name} {version(name)}" for name in ("crucibench", *packages))
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     git = ["git", "-C", str(Path(__file__).parent), "log", "-1", "--format=, commit %h"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    return f"{system}, Python {platform.python_version()}, {found}{commit}"
+    return f"Measured on: {system}, Python {platform.python_version()}, {found}{commit}."
 
 
 def load() -> str:
@@ -31,7 +31,7 @@ def load() -> str:
 
 def publish(name: str, title: str, lines: Sequence[str], *packages: str) -> None:
     """Prints a Markdown page and writes it."""
-    page = "\n".join([f"# {title}", "", *lines, "", f"Measured on: {machine(*packages)}.", ""])
+    page = "\n".join([f"# {title}", "", *lines, "", measured(*packages), ""])
     print(page)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{name}.md").write_text(page, encoding="utf-8")
@@ -81,5 +81,5 @@ def run_or_page(
     if options.step == "run":
         run(options)
     else:
-        path.write_text(page(options), encoding="utf-8")
+        path.write_text(f"{page(options).rstrip()}\n\n{measured()}\n", encoding="utf-8")
         print(path.read_text(encoding="utf-8").split("## Every")[0])

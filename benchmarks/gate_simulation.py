@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import numpy as np
+from _report import publish
 from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 
@@ -284,8 +284,6 @@ def _line(case: str, name: str, n: int | str, counts: Counter[Outcome]) -> str:
 
 
 _HEAD = """\
-# Gate: how often it is wrong
-
 Outcomes over {repetitions} repetitions each; standard error at 5 %: {error:.2f} points. Two models
 answer the same samples, correlated by {correlation}.
 Margins: {margins}; latency 5 %.
@@ -298,15 +296,13 @@ Budgets: with no difference, regression of the family at most 5 % + 3 standard e
 the margin at adequate n, regression at least 90 %; at inadequate n, inconclusive, not pass.
 
 | truth | number | n | pass | regression | inconclusive |
-| --- | --- | ---: | ---: | ---: | ---: |
-"""
+| --- | --- | ---: | ---: | ---: | ---: |"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--replicates", type=int, default=400)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     start, table = time.perf_counter(), []
     for line in lines(options.repetitions, options.replicates):
@@ -317,11 +313,8 @@ def main() -> None:
         repetitions=f"{options.repetitions:,}", error=error, correlation=CORRELATION,
         margins=", ".join(f"{name} {100 * size:g} points" for name, size in MARGINS.items()),
         replicates=options.replicates, seconds=time.perf_counter() - start, limit=5 + 3 * error,
-    ) + "\n".join(table) + "\n"  # fmt: skip
-    if options.out is None:
-        print(text)
-    else:
-        options.out.write_text(text, encoding="utf-8")
+    )  # fmt: skip
+    publish("gate-simulation", "Gate: how often it is wrong", [text, *table], "numpy", "scipy")
 
 
 if __name__ == "__main__":

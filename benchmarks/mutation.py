@@ -36,6 +36,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from _report import measured
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOTS = ("harness", "suites", "adapters")
 CHOSEN = ROOT / "benchmarks" / "mutants.json"
@@ -449,7 +451,7 @@ def page(results: Sequence[dict[str, Any]], located: Located) -> str:
     lines += ["", f"{len(located.moved)} of the chosen mutants stand in another file now, and "
               f"{len(located.gone)} exist no longer.", ""]  # fmt: skip
     lines += [f"- gone: `{mutant.name}`" for mutant in located.gone]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, "", measured(), ""])
 
 
 def read_chosen(path: Path) -> list[Mutant]:

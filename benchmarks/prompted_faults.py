@@ -1,6 +1,8 @@
 """Language models that are killed, swapped, changed and noisy: what is kept, and what is noticed.
 
-    python benchmarks/prompted_faults.py [--kills 100] [--swaps 100] [--no-page]
+    python examples/train_byte_model.py FOLDER
+    python benchmarks/prompted_faults.py --model FOLDER [--kills 100] [--swaps 100]
+    python benchmarks/prompted_faults.py --no-page
 
 The model is `examples/mock_language_model.py`, whose answers at temperature 1 are others each time:
 that a stored one was kept shows in its text. Requests are refused (429, 500), answers break off.
@@ -369,6 +371,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="of examples/train_byte_model.py")
     parser.add_argument("--no-page", action="store_true", help="print what was found as JSON")
     options = parser.parse_args()
+    if options.model is None and not options.no_page:
+        parser.error("--model: expected a folder, of which ingredients are changed")
     OpenAIAdapter.clock = Impatient()
     server = Server()
     with tempfile.TemporaryDirectory() as name:

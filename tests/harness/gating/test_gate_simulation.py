@@ -24,8 +24,10 @@ def simulation() -> ModuleType:
     spec = importlib.util.spec_from_file_location("gate_simulation", _PATH)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["gate_simulation"] = module
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(_PATH.parent))
+        patch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
     return module
 
 
