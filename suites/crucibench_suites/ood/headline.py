@@ -369,13 +369,13 @@ class Mixture:
         """
         own = weights[:, self._known.units]
         upto = np.cumsum(own, axis=1)[:, self._ends]
-        hits = np.cumsum(own * self._right, axis=1)[:, self._ends]
+        hits = np.cumsum(own * self._right, axis=1)
         total = upto[:, -1]
         at = (upto >= coverage * total[:, None] * (1 - 1e-12)).argmax(axis=1)
         row = np.arange(len(weights))
         thresholds = self._known.scores[self._ends[at]]
         let_in = np.mean([one.share_upto(thresholds, weights) for one in self._sets], axis=0)
-        return np.asarray(hits[row, at] / total / (upto[row, at] / total + let_in))
+        return np.asarray(hits[row, self._ends[at]] / total / (upto[row, at] / total + let_in))
 
     def curve(self, points: int) -> tuple[Floats, Floats]:
         """Returns coverage of all inputs and accuracy, at some shares of the familiar samples."""
