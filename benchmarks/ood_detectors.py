@@ -114,8 +114,9 @@ def against_peer(asked: argparse.Namespace) -> None:
         "",
         f"Crucibench took {median_and_ends(ours, '.2f')} s for all: scores, numbers with "
         "intervals, differences between detectors, audits, and records on disk. A row of "
-        f"pytorch-ood is fitting a detector and its scores of the test and OOD images; {METRICS} are what "
-        "`OODMetrics` computes of these for all detectors (AUROC, AUTC, AUPR and FPR95, without intervals).",
+        "pytorch-ood is fitting a detector and its scores of the test and OOD images; "
+        f"{METRICS} are what `OODMetrics` computes of these for all detectors (AUROC, AUTC, AUPR "
+        "and FPR95, without intervals).",
         "",
         *table(["pytorch-ood", "one by one", "one shared pass"], rows),
         "",
