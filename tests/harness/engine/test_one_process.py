@@ -178,7 +178,7 @@ def test_in_one_process_a_replaced_function_is_named_and_nothing_is_kept(
 def test_in_one_process_a_run_that_stops_notes_what_was_replaced(
     folder: Path, restored: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Listener, "started", lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(Listener, "started", lambda *_: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         evaluate(folder, "replacer", workers=0)
     (journal,) = (folder / "out").rglob(".journal")
