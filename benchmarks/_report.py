@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
 FOLDER = Path(__file__).parent.parent / "results" / "reference" / "evidence"
 
@@ -35,6 +36,12 @@ def publish(name: str, title: str, lines: Sequence[str], *packages: str) -> None
     print(page)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{name}.md").write_text(page, encoding="utf-8")
+
+
+def median_and_ends(numbers: Sequence[float], form: str) -> str:
+    """Returns the median, with the least and the most, each in a format."""
+    low, high = (format(pick(numbers), form) for pick in (min, max))
+    return f"{median(numbers):{form}} ({low} to {high})"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

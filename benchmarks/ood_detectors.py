@@ -8,9 +8,10 @@ test and OOD images for itself, and with one shared pass a role, whose features 
 odin take, as ours do. Its own metrics of their scores are timed apart. What is timed of ours is all
 that the run does from its first task to the end of the last, numbers, intervals and audits among
 them; a small run before it imports what is needed, as the peer's imports are not timed either. Both
-take turns, the best turn of each is reported, in seconds of the processor, since wall time on a
-machine that others share says little. With ``--memory`` the detectors that are fitted read a train
-pass of so many samples from disk, and the peak memory of the process is told.
+take turns, in seconds of the processor, since wall time on a machine that others share says little:
+medians are reported, of totals and ratios with the least and the most. With ``--memory`` the
+detectors that are fitted read a train pass of so many samples from disk, and the peak memory of the
+process is told.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,7 @@ PEERS = (
 )  # fmt: skip
 
 METRICS = "its own metrics"
+WAYS = ("alone", "shared")
 
 
 class Net(nn.Module):
@@ -68,7 +71,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=4_000)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", type=int, metavar="SAMPLES")
     parser.add_argument("--size", type=int, default=512, help="features a sample, with --memory")
     parser.add_argument("--as-peer", type=Path, help=argparse.SUPPRESS)
@@ -86,41 +89,38 @@ def main() -> None:
 
 def against_peer(asked: argparse.Namespace) -> None:
     """Times both on the same files and publishes the table."""
-    from _report import publish, table
+    from _report import load, median_and_ends, publish, table
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_data(root, asked.train, asked.test)
         torch.save(made_net(root, asked.width).state_dict(), root / "net.pt")
-        turns = [(as_us(root, asked), as_subprocess(root, asked)) for _ in range(asked.repeats)]
-    ours = min(seconds for seconds, _ in turns)
-    alone, shared = (
-        min((peer[way] for _, peer in turns), key=lambda seconds: sum(seconds.values()))
-        for way in ("alone", "shared")
-    )
-    ways = (alone, shared)
-    scored, every = (
-        [sum(seconds.values()) - less * seconds[METRICS] for seconds in ways] for less in (1, 0)
-    )
-    cells = {name: [way.get(name) for way in ways] for name in shared}
-    cells |= {"scores alone": scored, METRICS: cells.pop(METRICS), "with its own metrics": every}
-    for name, totals in (("scores alone", scored), ("with its own metrics", every)):
-        cells[f"{name}, times what crucibench took"] = [total / ours for total in totals]
+        turns = [(as_us(root, asked), as_subprocess(root, asked)) for _ in range(asked.rounds)]
+    ours, peers = zip(*turns, strict=True)
     rows = [
-        [name, *("" if cell is None else f"{cell:.2f}" for cell in row)]
-        for name, row in cells.items()
-    ]
+        [name, *(f"{median(peer[way][name] for peer in peers):.2f}" if name in peers[0][way] else ""
+                 for way in WAYS)]
+        for name in peers[0]["shared"]
+    ]  # fmt: skip
+    totals = {way: [sum(peer[way].values()) for peer in peers] for way in WAYS}
+    ratios = {way: [total / own for total, own in zip(totals[way], ours, strict=True)]
+              for way in WAYS}  # fmt: skip
+    for what, found in (("in all", totals), ("in all, times what crucibench took", ratios)):
+        rows.append([what, *(median_and_ends(found[way], ".2f") for way in WAYS)])
     lines = [
         f"{asked.train:,} train, {asked.test:,} test and {asked.test:,} OOD images of {SIZE} "
-        f"pixels, {asked.threads} threads. The best of {asked.repeats} turns each, in seconds of "
-        "the processor.",
+        f"pixels, {asked.threads} threads: {asked.rounds} turns each, in seconds of the processor; "
+        "medians, of totals with the least and the most. A ratio is that of the two in one turn.",
         "",
-        f"Crucibench took {ours:.2f} s for all: scores, numbers with intervals, differences "
-        "between detectors, audits, and records on disk. A row of pytorch-ood is fitting a "
-        f"detector and its scores of the test and OOD images; {METRICS} are what `OODMetrics` "
-        "computes of these for all detectors (AUROC, AUTC, AUPR and FPR95, without intervals).",
+        f"Crucibench took {median_and_ends(ours, '.2f')} s for all: scores, numbers with "
+        "intervals, differences between detectors, audits, and records on disk. A row of "
+        "pytorch-ood is fitting a detector and its scores of the test and OOD images; "
+        f"{METRICS} are what `OODMetrics` computes of these for all detectors (AUROC, AUTC, AUPR "
+        "and FPR95, without intervals).",
         "",
         *table(["pytorch-ood", "one by one", "one shared pass"], rows),
+        "",
+        load(),
     ]
     publish("ood-detectors", "OOD detectors against pytorch-ood", lines, "torch")
 
@@ -319,7 +319,7 @@ def as_peer(root: Path, width: int) -> dict[str, dict[str, float]]:
                     getattr(detector, f"predict_{kind}")(part)
         shared[name] = time.process_time() - begun
     return {way: {**seconds, METRICS: spent} for way, seconds in
-            (("alone", alone), ("shared", shared))}  # fmt: skip
+            zip(WAYS, (alone, shared), strict=True)}  # fmt: skip
 
 
 def measure_memory(samples: int, size: int) -> None:

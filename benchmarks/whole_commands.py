@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from _report import load, publish, table
+from _report import load, median_and_ends, publish, table
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = str(Path(sys.executable).parent / "crucibench")
@@ -357,11 +357,6 @@ def cases(evidently: str, rows: int) -> list[list[Case]]:
     ]  # fmt: skip
 
 
-def _ends(numbers: Sequence[float], form: str) -> str:
-    low, high = (format(pick(numbers), form) for pick in (min, max))
-    return f"{median(numbers):{form}} ({low} to {high})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
@@ -392,7 +387,7 @@ def main() -> None:
                 rows.append(
                     [
                         name,
-                        _ends([one.cpu for one in each], ".1f"),
+                        median_and_ends([one.cpu for one in each], ".1f"),
                         f"{median(one.wall for one in each):.1f}",
                         f"{median(one.peak for one in each):,.0f}",
                     ]

@@ -65,7 +65,7 @@ def _settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(os, "cpu_count", lambda: 1)
         # No test pulls the plug, and each sync costs milliseconds.
         patch.setattr(os, "fsync", lambda descriptor: None)
-        # Ten thousand names after every shard of a run in this process; see `library_watch`. Its
+        # Ten thousand names after every cell of a run in this process; see `library_watch`. Its
         # first look stays: it loads what would count as read by the model that came first.
         patch.setattr(LibraryWatch, "replaced", lambda self: ())
         yield

@@ -154,9 +154,11 @@ class Moments:
                 squares = np.zeros((len(shift), len(shift)))
             moved = features - shift
             squares += moved.T @ moved
-            _add_by_class(moved, targets, count, totals)
-            right = np.flatnonzero(answers.predictions == targets)
-            _add_by_class(moved[right], targets[right], right_count, right_totals)
+            right = answers.predictions == targets
+            count += np.bincount(targets, minlength=classes)
+            right_count += np.bincount(targets[right], minlength=classes)
+            totals += _sums_by_class(moved, targets, np.ones(len(targets)), classes)
+            right_totals += _sums_by_class(moved, targets, right.astype(np.float64), classes)
         if shift is None:
             raise ValueError("the train role has no sample")
         total = totals.sum(axis=0)
@@ -200,12 +202,11 @@ def _means(totals: Floats, count: Ints, shift: Floats) -> Floats:
     return np.asarray(means)
 
 
-def _add_by_class(moved: Floats, targets: Ints, count: Ints, totals: Floats) -> None:
-    order = np.argsort(targets, kind="stable")
-    present, starts, sizes = np.unique(targets[order], return_index=True, return_counts=True)
-    if len(present):
-        count[present] += sizes
-        totals[present] += np.add.reduceat(moved[order], starts, axis=0)
+def _sums_by_class(moved: Floats, targets: Ints, weights: Floats, classes: int) -> Floats:
+    from scipy.sparse import csr_array
+
+    ends = np.arange(len(targets) + 1)
+    return np.asarray(csr_array((weights, targets, ends), (len(targets), classes)).T @ moved)
 
 
 class Train(ABC):

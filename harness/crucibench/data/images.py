@@ -135,8 +135,10 @@ def to_tensor(pixels: NDArray[Any], channels: int) -> torch.Tensor:
     if stored == 1 and channels == 3:
         planes = np.repeat(planes, 3, axis=-3)
     if planes.dtype == np.uint8:
-        planes = planes.astype(np.float32) / np.float32(255.0)
-    return torch.from_numpy(np.array(planes, dtype=np.float32, order="C"))
+        made = np.divide(planes, np.float32(255.0), dtype=np.float32, order="C")
+    else:
+        made = np.array(planes, dtype=np.float32, order="C")
+    return torch.from_numpy(made)
 
 
 def decode_all(stored: Sequence[StoredImage], shape: tuple[int, int, int]) -> torch.Tensor:

@@ -34,7 +34,7 @@ class Journal:
         choices: by number of the stage, the digest of what was chosen to enter it.
         costs: what each task cost, in the order in which they ended.
         attempts: how often a task was tried again.
-        replaced: functions of libraries that models had replaced when a task ended.
+        replaced: functions of libraries that models had replaced when it was asked last.
         probe: what the cell's models answered to the fixed probe when it was begun; None before.
         refused: in what way that differed from the answers stored with records that were then not
             used; None where none were refused.
@@ -101,20 +101,17 @@ class Journal:
         artifacts = [other for other in self._artifacts if other.endswith(beside)]
         return all(self.holds(other) for other in (name, *artifacts))
 
-    def add(
-        self,
-        files: Mapping[str, str],
-        cost: Mapping[str, Any] | None = None,
-        replaced: Sequence[str] = (),
-    ) -> None:
-        """Notes that files are there: name to digest, what making them cost, and what was replaced
-        in the process that made them.
-        """
+    def add(self, files: Mapping[str, str], cost: Mapping[str, Any] | None = None) -> None:
+        """Notes that files are there: name to digest, and what making them cost."""
         line: dict[str, Any] = {"files": dict(files)}
         line |= {"cost": dict(cost)} if cost else {}
-        line |= {"replaced": list(replaced)} if replaced else {}
         self._note(line)
         self._checked |= files.keys()
+
+    def note_replaced(self, names: Sequence[str]) -> None:
+        """Notes what was replaced in the process that made the files, if anything was."""
+        if names:
+            self._note({"replaced": list(names)})
 
     def add_probes(self, names: Sequence[str]) -> None:
         """Notes that all probe records are there."""

@@ -17,7 +17,7 @@ from crucibench.contracts.verdict import Finding, Severity
 from crucibench.util.ids import contents
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.detectors import detectors
-from crucibench_suites.ood.scores import DetectorScores, Mean
+from crucibench_suites.ood.scores import DetectorScores, Mean, scores_of
 from crucibench_suites.ood.sets import OODSet
 
 _CHANCE = 0.5
@@ -39,7 +39,7 @@ _FEWEST = 20
 
 def audit_detector(evidence: Evidence, entry: Detector) -> Findings:
     """Says whether the detector fails its self-test, ranks the wrong way round, or ties scores."""
-    scores = DetectorScores(evidence.own, evidence.needs["test"].samples)
+    scores = scores_of(evidence.own, evidence.needs["test"].samples)
     if scores.unfit:
         message = f"{entry.title} has no numbers: {scores.unfit}"
         return [
@@ -147,7 +147,7 @@ _AS_WELL = 0.01
 
 def audit_easy(evidence: Evidence, detector: str) -> Findings:
     """Names the sets that a statistic of the input tells as well as the detector of that name."""
-    scores = DetectorScores(evidence.needs["detector"], evidence.needs["test"].samples)
+    scores = scores_of(evidence.needs["detector"], evidence.needs["test"].samples)
     best = easiest(evidence.needs["sets"].records)
     easy = {}
     for address in scores.sets:

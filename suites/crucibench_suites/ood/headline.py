@@ -21,7 +21,7 @@ from crucibench.stats import bootstrap_many, linearised_error, normal
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.detection import in_rows
 from crucibench_suites.ood.detectors import detector
-from crucibench_suites.ood.scores import DetectorScores, Mean, numbers_of
+from crucibench_suites.ood.scores import DetectorScores, Mean, numbers_of, scores_of
 from crucibench_suites.ood.sets import OODSet, mark_perturbing, meanings, means_of
 
 BINS = 50
@@ -73,7 +73,7 @@ class Headline(Derived):
     def score(self, evidence: Evidence) -> Scored:
         """Computes the accuracy where half of the inputs are OOD, the histogram and the curves."""
         samples = evidence.needs["test"].samples
-        scores = DetectorScores(evidence.needs["detector"], samples)
+        scores = scores_of(evidence.needs["detector"], samples)
         right = in_rows(evidence.needs["test"], scores.known_ids, "prediction")
         right = right == samples.targets[scores.known_rows]
         rows: list[Row] = []
@@ -133,7 +133,7 @@ class Detectors(Derived):
         """Computes the differences to the headline, and the table of the report."""
         samples = evidence.needs["test"].samples
         found = {
-            name: DetectorScores(evidence.needs[name], samples)
+            name: scores_of(evidence.needs[name], samples)
             for name in self.detectors
             if name in evidence.needs
         }
@@ -369,13 +369,13 @@ class Mixture:
         """
         own = weights[:, self._known.units]
         upto = np.cumsum(own, axis=1)[:, self._ends]
-        hits = np.cumsum(own * self._right, axis=1)[:, self._ends]
+        hits = np.cumsum(own * self._right, axis=1)
         total = upto[:, -1]
         at = (upto >= coverage * total[:, None] * (1 - 1e-12)).argmax(axis=1)
         row = np.arange(len(weights))
         thresholds = self._known.scores[self._ends[at]]
         let_in = np.mean([one.share_upto(thresholds, weights) for one in self._sets], axis=0)
-        return np.asarray(hits[row, at] / total / (upto[row, at] / total + let_in))
+        return np.asarray(hits[row, self._ends[at]] / total / (upto[row, at] / total + let_in))
 
     def curve(self, points: int) -> tuple[Floats, Floats]:
         """Returns coverage of all inputs and accuracy, at some shares of the familiar samples."""

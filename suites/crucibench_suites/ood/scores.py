@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from crucibench.contracts.data import Samples
 from crucibench.contracts.detector import Floats, Ints
 from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.records import Records
 from crucibench.contracts.statistic import Interval, Number, RowMetric, Statistic, Units
 from crucibench.metrics.ranking import (
     auroc_statistic,
@@ -203,6 +205,7 @@ class DetectorScores:
         sets: scores of each OOD set by address.
         chosen: the value of the detector's setting; NaN where it has none.
         unfit: why the detector could not be fitted, so that there is no score; else "".
+        samples: the sample table of the test role.
     """
 
     def __init__(self, cell: CellEvidence, samples: Samples) -> None:
@@ -218,13 +221,13 @@ class DetectorScores:
         chosen = records.array("value")
         self.chosen = float(chosen[0]) if len(chosen) else np.nan
         self._ids = {point: ids[at] for point, at in rows.items()}
-        self._samples = samples
+        self.samples = samples
         self._scored: dict[str, ScoredSet] = {}
 
     @cached_property
     def known_rows(self) -> Ints:
         """The rows of the familiar samples in the sample table, shape (n,)."""
-        return _places(self._samples.ids, self.known_ids)
+        return _places(self.samples.ids, self.known_ids)
 
     @cached_property
     def known_units(self) -> Ints:
@@ -257,7 +260,7 @@ class DetectorScores:
             own = [f"{name}/{one}" for one in self._ids[name][rows < 0]]
             names.append(np.array(own, dtype=object))
         ids = np.concatenate(names)
-        clusters = self._samples.clusters
+        clusters = self.samples.clusters
         if clusters is not None:
             clusters = np.concatenate([clusters[self.known_rows[order]], *names[1:]])
         nothing = pd.DataFrame(index=range(len(ids)))
@@ -297,6 +300,22 @@ class DetectorScores:
         return self.unfit or "a set has no sample"
 
 
+_READ: WeakKeyDictionary[Records, DetectorScores] = WeakKeyDictionary()
+
+
+def scores_of(cell: CellEvidence, samples: Samples) -> DetectorScores:
+    """Returns a detector's scores; numbers, audits and comparisons share what they make of them.
+
+    Args:
+        cell: the detector's.
+        samples: the sample table of the test role.
+    """
+    found = _READ.get(cell.records)
+    if found is None or found.samples is not samples:
+        found = _READ[cell.records] = DetectorScores(cell, samples)
+    return found
+
+
 def numbers_of(
     evidence: Evidence, cell: CellEvidence, points: Sequence[str], infos: Sequence[MetricInfo]
 ) -> list[Number]:
@@ -309,7 +328,7 @@ def numbers_of(
         infos: the metrics wanted, of those in `STATISTICS`.
     """
     samples = evidence.needs["test"].samples
-    scores = DetectorScores(cell, samples)
+    scores = scores_of(cell, samples)
     # Where all units are test samples, numbers go by the rows of these; else by a table of units.
     own = len(scores.unit_samples) > len(scores.known)
     units = Units(scores.unit_samples, "units") if own else None

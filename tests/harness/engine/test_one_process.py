@@ -175,6 +175,16 @@ def test_in_one_process_a_replaced_function_is_named_and_nothing_is_kept(
     assert not list((folder / "scratch" / "cells").rglob("*.parquet"))
 
 
+def test_in_one_process_a_run_that_stops_notes_what_was_replaced(
+    folder: Path, restored: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Listener, "started", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(folder, "replacer", workers=0)
+    (journal,) = (folder / "out").rglob(".journal")
+    assert "torch.cdist" in journal.read_text()
+
+
 def test_in_one_process_honest_models_are_valid(folder: Path, library_watch: None) -> None:
     run = evaluate(folder, "victim other", workers=0)
     codes = {finding.code for file in run.cells.values() for finding in file.findings}

@@ -380,7 +380,7 @@ class ImageReader(ModalityReader):
             sizes = [shape[1:]] * len(pixels)
             if spec.own_sizes:
                 return list(pixels), sizes
-            if spec.size is None:
+            if spec.size is None or (spec.size == shape[1:] and spec.crop == 1.0):
                 return pixels, sizes
             return as_batch([images.fit(image, spec) for image in pixels]), sizes
         kept = self._kept.at(origin, rows)

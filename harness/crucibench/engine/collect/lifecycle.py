@@ -168,7 +168,7 @@ class CellLifecycle:
 
     def add_rounds(self, cell: PlannedCell, done: Done) -> None:
         """Enters the rounds of a timed cell into its journal."""
-        self.journals[cell.id].add(done.files, asdict(done.cost), done.replaced)
+        self.journals[cell.id].add(done.files, asdict(done.cost))
         self._events.add("task", cell=cell.id, kind="timed", **asdict(done.cost))
 
     def finish(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None) -> CellFile:

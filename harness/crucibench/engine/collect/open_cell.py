@@ -148,7 +148,7 @@ class OpenCell:
     def done(self, task: CellTask, done: Done) -> None:
         """Enters what a task has written into the journal, and goes on to the next stage."""
         self._running -= 1
-        self.journal.add(done.files, asdict(done.cost), done.replaced)
+        self.journal.add(done.files, asdict(done.cost))
         if isinstance(task, ProbeTask):
             self.journal.add_probes(done.probes)
             self._held_back = False

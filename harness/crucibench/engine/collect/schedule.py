@@ -143,6 +143,8 @@ class Schedule:
             finally:
                 for future in self._scoring:
                     future.cancel()
+        for opened in self._open:  # what stopped short: its files count when it goes on
+            opened.journal.note_replaced(self._executor.replaced())
         if self._interrupt.requested:
             raise SignalInterrupt(self._interrupt.requested)
         if self._left:
@@ -446,6 +448,8 @@ class Schedule:
     # -- finishing ---------------------------------------------------------------------------
 
     def _finish(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None = None) -> None:
+        if cell.id in self._lifecycle.journals:
+            self._lifecycle.journals[cell.id].note_replaced(self._executor.replaced())
         if self._pool is None:
             self._finished(cell, self._lifecycle.finish(cell, file, opened))
         else:

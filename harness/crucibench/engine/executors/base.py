@@ -57,6 +57,10 @@ class Executor(ABC):
         """Returns the end of what a busy slot has printed, and where its code is; "" if unknown."""
         return ""
 
+    def replaced(self) -> Sequence[str]:
+        """Returns what models have replaced by now of libraries in a process that they share."""
+        return ()
+
     @abstractmethod
     def stop(self, slot: str) -> None:
         """Ends what a slot does, at once: it sends nothing more, and can be used again."""

@@ -28,7 +28,7 @@ class InlineExecutor(Executor):
         self._running: Iterator[Message] | None = None
 
     def prepare(self, setup: Setup) -> None:
-        self._worker = Worker(setup, self._data, self._watch)
+        self._worker = Worker(setup, self._data, isolated=False)
 
     def submit(self, slot: str, task: Task) -> None:
         if self._worker is None:
@@ -41,6 +41,9 @@ class InlineExecutor(Executor):
             self._running = None
             return []
         return [SlotMessage(self.slots[0], message)]
+
+    def replaced(self) -> Sequence[str]:
+        return self._watch.replaced()
 
     def stop(self, slot: str) -> None:
         if self._running is not None:

@@ -84,7 +84,7 @@ class LibraryWatch:
 class _Seen:
     """A module as it was looked at last.
 
-    This is asked after every shard, about some ten thousand names that hardly ever change: so that
+    This is asked after every cell, about some ten thousand names that hardly ever change: so that
     all are as they were is found by identities alone.
 
     Attributes:

@@ -265,14 +265,11 @@ class Done:
         files: name to digest of what it wrote into the cell's folder.
         probes: of a probe task, the names.
         cost: what it cost.
-        replaced: functions of libraries that models had replaced by then in the process that they
-            share.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
     probes: tuple[str, ...] = ()
     cost: TaskCost
-    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,6 @@ from crucibench.engine.worker.failures import ModelChangedError, WorkerLostError
 from crucibench.engine.worker.inspect import inspect_model
 from crucibench.engine.worker.meter import Meter
 from crucibench.engine.worker.opening import Models, open_resolved, unexpected
-from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import (
     Advanced,
     AsideTask,
@@ -88,14 +87,15 @@ class Worker:
         self,
         setup: Setup,
         data: Mapping[str, EvalSet] | None = None,
-        watch: LibraryWatch | None = None,
+        *,
+        isolated: bool = True,
     ) -> None:
         """Takes what tasks share.
 
         Args:
             setup: of the run.
             data: data sets that are open already, in the process of the engine.
-            watch: sees what models replace, where they share a process.
+            isolated: whether the process is one model's alone.
         """
         self._setup = setup
         self._layout = Layout(setup.root)
@@ -107,7 +107,7 @@ class Worker:
         self._made: dict[str, Mapping[str, RawData]] = {}
         self._timed: dict[str, OpenTimedCell] = {}
         self._lease: ExitStack | None = None
-        self._watch = watch
+        self._isolated = isolated
         self._tasks = 0
         set_threads(setup.threads)
 
@@ -115,18 +115,13 @@ class Worker:
         """Does a task; what it raises becomes its last message."""
         self._tasks += bool(owner_of(task))  # what has none leaves nothing behind
         yield Began()
-        isolated = self._watch is None
-        if isolated and isinstance(task, ProbeTask | ShardTask):
+        if self._isolated and isinstance(task, ProbeTask | ShardTask):
             keep_freed_memory()
         try:
-            for message in self._messages(task):
-                if isinstance(message, Done) and self._watch is not None:
-                    yield replace(message, replaced=self._watch.replaced())
-                else:
-                    yield message
+            yield from self._messages(task)
         except (Exception, SystemExit) as error:
             worn = self._worn and is_out_of_memory(error)
-            yield Failed("worn", str(error)) if worn else failed(error, isolated=isolated)
+            yield Failed("worn", str(error)) if worn else failed(error, isolated=self._isolated)
 
     def _messages(self, task: Task) -> Iterator[Message]:
         match task:
@@ -159,7 +154,7 @@ class Worker:
     def _worn(self) -> bool:
         # Earlier tasks may have used up the memory that this one lacks. A new process would show
         # whether they did, and can take the place of this one.
-        return self._tasks > 1 and self._watch is None
+        return self._tasks > 1 and self._isolated
 
     def share(self, made: MadeData) -> None:
         """Takes what another process has made of a data set."""
