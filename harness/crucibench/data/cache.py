@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -14,9 +15,15 @@ from crucibench.util.doors import StorageError, storing
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digests, relative_name, tree_digest
 
+_LOOKS = "looks.json"
+_EDGE = 1 << 16
+
 
 def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
     """Returns the folder `parent`/`key`, filled at most once, whoever is first.
+
+    One whose files are not as they were written is made anew: of each the size, the first and the
+    last 64 KiB are looked at, where readers begin.
 
     Args:
         parent: where such folders lie.
@@ -26,7 +33,7 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
     Raises:
         StorageError: if the cache can't be written to.
     """
-    if key and (parent / key).is_dir():
+    if key and _whole(parent / key):
         with contextlib.suppress(OSError):
             os.utime(parent / key)  # used now: pruning spares it
         return parent / key
@@ -39,10 +46,12 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
     try:
         fill(temporary)
         with storing(parent):
+            folder = parent / (key or tree_digest(temporary))
+            doors.write_bytes(temporary / _LOOKS, json.dumps(_looks(temporary)).encode())
             for path in temporary.iterdir():
                 _sync(path)
-            folder = parent / (key or tree_digest(temporary))
-            if not folder.is_dir():
+            if not _whole(folder):
+                doors.remove_folder(folder, ignore_errors=True)
                 _rename(temporary, folder)
         return folder
     finally:
@@ -65,6 +74,27 @@ def read_unchanged(path: Path, base: Path, digests: Mapping[str, str]) -> bytes:
 def _require_same(name: str, digest: str, digests: Mapping[str, str]) -> None:
     if digests.get(name) != digest:
         raise InputError(f"{name} changed while it was being read; run again")
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / _LOOKS).read_bytes()) == _looks(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _looks(folder: Path) -> dict[str, list[int | str]]:
+    """Returns size and digest of the beginning and the end of each file."""
+    found: dict[str, list[int | str]] = {}
+    for path in folder.iterdir():
+        if path.name != _LOOKS:
+            with path.open("rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                edges = stream.read(_EDGE)
+                stream.seek(max(len(edges), size - _EDGE))
+                edges += stream.read(_EDGE)
+            found[path.name] = [size, hashlib.sha256(edges).hexdigest()]
+    return found
 
 
 def _rename(temporary: Path, folder: Path) -> None:

@@ -50,7 +50,7 @@ from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads, thread_count
 from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.libraries import package_version
-from crucibench.util.memory import give_back, keep_freed_memory
+from crucibench.util.memory import give_back
 from crucibench.util.outside import Outside, keyed_digests
 from crucibench.util.reads import Reads
 from crucibench.util.untrusted.yaml_text import read_yaml
@@ -78,7 +78,6 @@ def execute(  # noqa: PLR0915 - one step after the other
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP; what was collected is kept.
         StoppedError: after more failures than `options` allow; likewise.
     """
-    keep_freed_memory()
     begun = dict(os.environ)  # what code of the user's sets in this process is not given to it
     resolved = with_current_reads(resolved, options)
     layout = run_layout(resolved, options)
