@@ -23,7 +23,7 @@ from crucibench.engine.inspect import Inspection, inspect, make_user_data, user_
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions, choose_executor, oversubscribed
 from crucibench.engine.parts import PartLifecycle, assign
-from crucibench.engine.plan.cell_files import scoring_options, suites_as_data
+from crucibench.engine.plan.cell_files import suites_as_data
 from crucibench.engine.plan.plan import Plan, make_plan
 from crucibench.engine.plan.requests import check_requests
 from crucibench.engine.plan.roles import SelectedRole
@@ -249,7 +249,7 @@ def _asked_in_blocks(
     )  # fmt: skip
     _write_inputs(ready, lifecycle.role)
     blocks = Blocks(
-        ready.plan, lifecycle, inspection, judge, options=scoring_options(resolved),
+        ready.plan, lifecycle, inspection, judge, options=resolved.spec.defaults.scoring,
         listener=listener,
     )  # fmt: skip
     Schedule(
