@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +14,7 @@ from crucibench.util.doors import StorageError, storing
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digests, relative_name, tree_digest
 
-_LOOKS = "looks.json"
+_FILES = "files.txt"
 _EDGE = 1 << 16
 
 
@@ -47,7 +46,7 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
         fill(temporary)
         with storing(parent):
             folder = parent / (key or tree_digest(temporary))
-            doors.write_bytes(temporary / _LOOKS, json.dumps(_looks(temporary)).encode())
+            doors.write_bytes(temporary / _FILES, _sizes_and_edges(temporary))
             for path in temporary.iterdir():
                 _sync(path)
             if not _whole(folder):
@@ -78,23 +77,23 @@ def _require_same(name: str, digest: str, digests: Mapping[str, str]) -> None:
 
 def _whole(folder: Path) -> bool:
     try:
-        return bool(json.loads((folder / _LOOKS).read_bytes()) == _looks(folder))
-    except (OSError, ValueError):
+        return (folder / _FILES).read_bytes() == _sizes_and_edges(folder)
+    except OSError:
         return False
 
 
-def _looks(folder: Path) -> dict[str, list[int | str]]:
-    """Returns size and digest of the beginning and the end of each file."""
-    found: dict[str, list[int | str]] = {}
-    for path in folder.iterdir():
-        if path.name != _LOOKS:
+def _sizes_and_edges(folder: Path) -> bytes:
+    """Returns a text of each file's size and the digest of its beginning and its end."""
+    lines = []
+    for path in sorted(folder.iterdir()):
+        if path.name != _FILES:
             with path.open("rb") as stream:
                 size = os.fstat(stream.fileno()).st_size
                 edges = stream.read(_EDGE)
                 stream.seek(max(len(edges), size - _EDGE))
                 edges += stream.read(_EDGE)
-            found[path.name] = [size, hashlib.sha256(edges).hexdigest()]
-    return found
+            lines.append(f"{path.name} {size} {hashlib.sha256(edges).hexdigest()}\n")
+    return "".join(lines).encode()
 
 
 def _rename(temporary: Path, folder: Path) -> None:
