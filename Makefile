@@ -31,7 +31,7 @@ test-all: $(DEV)  ## the same and the second tier: long simulations, soaks, brow
 vision: $(VISION)/.installed  ## the tests of torchvision's and timm's models
 	OMP_NUM_THREADS=1 $(VISION)/bin/$(PYTEST) \
 	  tests/adapters/test_torchvision_zoo.py tests/adapters/test_timm_zoo.py \
-	  tests/adapters/hf/test_transformers_images.py
+	  tests/adapters/hf/test_transformers_images.py tests/test_docs_adapters.py
 
 coverage: $(DEV)  ## the test suite, with the lines that no test runs
 	$(BIN)/python -m pytest --cov --cov-report=term

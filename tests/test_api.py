@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -13,7 +15,9 @@ from sklearn.preprocessing import StandardScaler
 
 import crucibench as cb
 from crucibench.api import default_name
+from crucibench.cli._app import application
 from crucibench.cli.compare import change
+from crucibench.util.memory import keep_freed_memory
 
 POLICY = {"schema_version": 1, "required": [{"address": "*:accuracy/clean/top-1", "margin": 0.05}]}
 
@@ -38,6 +42,22 @@ def test_a_worse_model_is_stopped_and_the_same_one_passes(runs: tuple[cb.Run, cb
     # Or a finding that it answers as if its classes were others.
     assert cb.gate(good, poor, POLICY).outcome in {"regression", "invalid"}
     assert cb.gate(str(poor.root), good.root, POLICY).outcome == "pass"
+
+
+def test_memory_of_a_process_that_is_not_the_harness_s_stays_as_it_is(
+    runs: tuple[cb.Run, cb.Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr("pyarrow.set_memory_pool", seen.append)
+    keep_freed_memory.cache_clear()
+    cb.run(
+        models={"m": lambda frame: [[0.4, 0.6]] * len(frame)},
+        data=load_breast_cancer(return_X_y=True, as_frame=True), suites=["accuracy"], out=tmp_path,
+    )  # fmt: skip
+    cb.compare(*runs)
+    assert not seen
+    CliRunner().invoke(application, ["compare", *(str(run.root) for run in runs)])
+    assert bool(seen) == (sys.platform == "linux")
 
 
 def test_a_comparison_has_every_number_and_its_sign(runs: tuple[cb.Run, cb.Run]) -> None:

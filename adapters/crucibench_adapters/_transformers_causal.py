@@ -448,14 +448,14 @@ class CausalAdapter(Asking):
         new = made[:, 1 if self._encodes else ids.shape[1] :].tolist()
         replies = []
         for row in range(len(prompts)):
-            told = [
-                self._told(one, ends, sampling) for one in new[row * sampling.n :][: sampling.n]
+            decoded = [
+                self._decode(one, ends, sampling) for one in new[row * sampling.n :][: sampling.n]
             ]
-            texts, finish, counts = zip(*told, strict=True)
+            texts, finish, counts = zip(*decoded, strict=True)
             replies.append(Reply(texts=texts, finish=finish, tokens=sum(counts)))
         return replies
 
-    def _told(
+    def _decode(
         self, tokens: list[int], ends: Sequence[int | None], sampling: Sampling
     ) -> tuple[str, str, int]:
         """Returns what generated tokens say up to their end, why it is there, and their number."""

@@ -70,9 +70,10 @@ class AnswersAdapter(Asking):
                 self._known.setdefault(asked, reply)
         if not self._known:
             raise InputError(f"{self._name} holds no answers")
-        told = {reply.loglikelihood is None for reply in self._known.values()}
-        kinds = {True: Capability.TEXTS, False: Capability.LOGLIKELIHOODS}
-        self.capabilities = frozenset(kinds[one] for one in told)
+        self.capabilities = frozenset(
+            Capability.TEXTS if reply.loglikelihood is None else Capability.LOGLIKELIHOODS
+            for reply in self._known.values()
+        )
 
     def _ask(self, questions: Sequence[Question]) -> Sequence[Reply]:
         found = [self._reply(one) for one in questions]
@@ -139,15 +140,15 @@ def _lm_eval(sample: Any) -> Iterator[tuple[_Asked, Reply]]:
     arguments = sample["arguments"]
     if isinstance(arguments, dict):
         arguments = [list(one.values()) for one in arguments.values()]
-    for (prompt, second, *_), told in zip(arguments, sample["resps"], strict=True):
+    for (prompt, second, *_), responses in zip(arguments, sample["resps"], strict=True):
         if isinstance(second, str):
-            value, greedy = told[0]
+            value, greedy = responses[0]
             yield (
                 (prompt, second),
                 Reply(loglikelihood=min(0.0, float(value)), greedy=str(greedy) == "True"),
             )
         else:
-            texts = tuple(str(one) for one in told)
+            texts = tuple(str(one) for one in responses)
             yield (prompt, None), Reply(texts=texts, finish=("",) * len(texts))
 
 

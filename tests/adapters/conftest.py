@@ -14,11 +14,24 @@ import pytest
 import torch
 from sklearn.datasets import load_diabetes, load_digits
 
-from crucibench.contracts.adapter import Normalisation, Opening
+from crucibench.contracts.adapter import Adapter, Normalisation, Opening
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.uri import parse_uri
+
+
+@pytest.fixture
+def open_with(tmp_path: Path) -> Callable[..., Adapter]:
+    """Opens an address with an adapter of a kind, relative to `tmp_path`."""
+
+    def opened(kind: type[Adapter], uri: str, data: DataCard, **options: Any) -> Adapter:
+        opening = Opening(name="m", uri=parse_uri(uri), base=tmp_path, data=data, **options)
+        adapter = kind.open(opening)
+        assert isinstance(adapter, kind)
+        return adapter
+
+    return opened
 
 
 def _ids(count: int) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +19,6 @@ pytest.importorskip("timm", reason="timm is not installed")
 import timm
 
 import crucibench as cb
-from crucibench.contracts.adapter import Opening
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard
@@ -50,14 +48,8 @@ def images(count: int = 4, size: tuple[int, int] = TINY) -> Batch:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Callable[..., TimmAdapter]:
-    def make(uri: str, data: DataCard = THREE, **options: Any) -> TimmAdapter:
-        opening = Opening(name="m", uri=parse_uri(uri), base=tmp_path, data=data, **options)
-        adapter = TimmAdapter.open(opening)
-        assert isinstance(adapter, TimmAdapter)
-        return adapter
-
-    return make
+def opened(open_with: Any) -> Callable[..., TimmAdapter]:
+    return lambda uri, data=THREE, **options: open_with(TimmAdapter, uri, data, **options)
 
 
 def refused(opened: Any, uri: str, data: DataCard = THREE) -> str:
@@ -261,20 +253,3 @@ except Exception as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == 'timm is not installed: pip install "crucibench[vision]"\n', done.stderr
-
-
-def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
-    page = Path(__file__).parents[2] / "docs" / "adapters" / "timm.md"
-    text = page.read_text(encoding="utf-8")
-    (example,) = re.findall(r"`make.py`\n\n```python\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "make.py").write_text(example, encoding="utf-8")
-    (commands,) = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-    for line in commands.splitlines():
-        program, *words = line.split()
-        module = ["-m", "crucibench"] if program == "crucibench" else []
-        done = subprocess.run(
-            [sys.executable, *module, *words],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, (line, done.stderr)
-    assert "Accuracy" in done.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ pytest.importorskip("torchvision", reason="torchvision is not installed")
 import torchvision
 
 import crucibench as cb
-from crucibench.contracts.adapter import Normalisation, Opening
+from crucibench.contracts.adapter import Normalisation
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard
@@ -55,14 +54,8 @@ def picture(rows: int, columns: int) -> Any:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Callable[..., TorchvisionAdapter]:
-    def make(uri: str, data: DataCard = THREE, **options: Any) -> TorchvisionAdapter:
-        opening = Opening(name="m", uri=parse_uri(uri), base=tmp_path, data=data, **options)
-        adapter = TorchvisionAdapter.open(opening)
-        assert isinstance(adapter, TorchvisionAdapter)
-        return adapter
-
-    return make
+def opened(open_with: Any) -> Callable[..., TorchvisionAdapter]:
+    return lambda uri, data=THREE, **options: open_with(TorchvisionAdapter, uri, data, **options)
 
 
 def refused(opened: Any, uri: str, data: DataCard = THREE, **options: Any) -> str:
@@ -294,23 +287,6 @@ except Exception as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     expected = 'torchvision is not installed: pip install "crucibench[vision]"\n'
     assert done.stdout == expected, done.stderr
-
-
-def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
-    page = Path(__file__).parents[2] / "docs" / "adapters" / "torchvision.md"
-    text = page.read_text(encoding="utf-8")
-    (example,) = re.findall(r"`make.py`\n\n```python\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "make.py").write_text(example, encoding="utf-8")
-    (commands,) = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-    for line in commands.splitlines():
-        program, *words = line.split()
-        module = ["-m", "crucibench"] if program == "crucibench" else []
-        done = subprocess.run(
-            [sys.executable, *module, *words],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, (line, done.stderr)
-    assert "Accuracy" in done.stdout
 
 
 def suppressed(boxes: torch.Tensor, scores: torch.Tensor, most: float) -> torch.Tensor:

@@ -18,6 +18,7 @@ from crucibench.report.leaderboard import Leaderboard, leaderboard
 from crucibench.store.layout import Layout
 from crucibench.store.part_file import read_part
 from crucibench.store.run import Run
+from crucibench.util.memory import keep_freed_memory
 from crucibench.util.signals import exit_code_of
 
 
@@ -36,6 +37,7 @@ def evaluate(
     from crucibench.cli._progress import listener_for
     from crucibench.engine.run import execute, run_layout, with_current_reads
 
+    keep_freed_memory()
     resolved = with_current_reads(resolved, options)
     announce = not options.dry_run
     listener = listener_for(resolved, progress, quiet=quiet, announce=announce)

@@ -310,12 +310,16 @@ def require(option: str, present: object, others: Mapping[str, object]) -> None:
 def find_any_run(reference: str, out: Path) -> Run:
     """Returns a run by path, the start of its id, or ``latest``; it may be unfinished.
 
+    What the process frees it keeps from then on: reading and scoring runs take large arrays.
+
     Raises:
         InputError: if there is none.
         UnreadableError: if there is a folder of that name that holds no run.
     """
     from crucibench.store.find import find_run, load
+    from crucibench.util.memory import keep_freed_memory
 
+    keep_freed_memory()
     try:
         return find_run(reference, out)
     except InputError:

@@ -31,5 +31,7 @@ def command(*, parts: tuple[Path, ...], out: Path, form: Format, quiet: bool) ->
     from crucibench.api import with_views
     from crucibench.cli._evaluation import show_result
     from crucibench.engine.parts import merge
+    from crucibench.util.memory import keep_freed_memory
 
+    keep_freed_memory()
     return show_result(with_views(merge(parts, out)), form, quiet)

@@ -26,7 +26,6 @@ from crucibench.contracts.rows import Address
 from crucibench.contracts.scenario import Timed
 from crucibench.contracts.statistic import Form, Number, at_common_effort
 from crucibench.contracts.verdict import Status
-from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.plan import PlannedCell, make_plan
 from crucibench.engine.resolve.resolve import offline
 from crucibench.engine.score.score import Scorer
@@ -109,7 +108,7 @@ class ComparedSide:
         self._kept: dict[str, tuple[Samples, dict[Key, Number]]] = {}
         resolved = offline(run.spec)
         other = None if beside is None else beside.scorer
-        self.scorer: Scorer = Scorer(run, scoring_options(resolved), other)
+        self.scorer: Scorer = Scorer(run, resolved.spec.defaults.scoring, other)
         self._plan = {cell.key: cell for cell in make_plan(resolved, run.models, run.cards)}
 
     @cached_property

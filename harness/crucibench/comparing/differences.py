@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_EXACT_UP_TO = 100_000
-
 
 @dataclass(frozen=True)
 class Flips:

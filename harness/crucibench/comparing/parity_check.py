@@ -23,6 +23,7 @@ from crucibench.contracts.capability import Capability, other_geometry
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.task import Modality
 from crucibench.engine.plan.roles import Rows, SelectedRole, batches, largest_batch
+from crucibench.passes.mapping.undone import interleaved, planar
 from crucibench.passes.probes import normalised, undone
 from crucibench.util.errors import InputError
 
@@ -152,8 +153,8 @@ def _changes(batch: Batch, first: Adapter, second: Adapter) -> Mapping[str, Chan
         return {}
     changes: dict[str, Change] = {
         "the second reads height as width: the image is transposed": lambda x: x.transpose(2, 3),
-        "the second reads channels last where they come first": _to_channels_last,
-        "the second reads channels first where they come last": _to_channels_first,
+        "the second reads channels last where they come first": interleaved,
+        "the second reads channels first where they come last": planar,
         "the second expects pixels from 0 to 255": lambda x: x * 255.0,
         "the second expects pixels from 0 to 1 and divides them by 255 again": lambda x: x / 255.0,
     }
@@ -168,12 +169,3 @@ def _changes(batch: Batch, first: Adapter, second: Adapter) -> Mapping[str, Chan
         other = second.normalisation
         changes["the second normalises where the first does not"] = lambda x: undone(x, other)
     return changes
-
-
-def _to_channels_last(images: Any) -> Any:
-    return images.permute(0, 2, 3, 1).contiguous().reshape(images.shape)
-
-
-def _to_channels_first(images: Any) -> Any:
-    count, channels, height, width = images.shape
-    return images.reshape(count, height, width, channels).permute(0, 3, 1, 2).contiguous()

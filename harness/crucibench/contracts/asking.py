@@ -487,14 +487,14 @@ def replies_of(records: Records) -> Iterator[tuple[int, Reply]]:
     finish = [(*ENDS, "other")[end] for end in ends.values.tolist()]
     for row, (at, to) in enumerate(pairwise(asked.offsets.tolist())):
         own = slice(texts.offsets[row], texts.offsets[row + 1])
-        said, over = tuple(written[own]), tuple(finish[own])
+        written_texts, over = tuple(written[own]), tuple(finish[own])
         for place in range(at, to):
             value, greedy, tokens, before, cost = (
                 None if np.isnan(number := numbers[name][place]) else float(number)
                 for name in ("loglikelihood", "greedy", "tokens", "prompt_tokens", "cost")
             )
             yield int(asked.values[place]), Reply(
-                texts=said, finish=over, loglikelihood=value,
+                texts=written_texts, finish=over, loglikelihood=value,
                 greedy=None if greedy is None else bool(greedy),
                 tokens=None if tokens is None else int(tokens),
                 prompt_tokens=None if before is None else int(before), cost=cost,

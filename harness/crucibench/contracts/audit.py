@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +30,7 @@ from crucibench.contracts.records import Columns, Records, to_table
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.util.errors import InputError
-from crucibench.util.registry import Catalogue
+from crucibench.util.registry import Catalogue, loaded
 
 GROUP = "crucibench.audits"
 """The entry points: ``NAME = "MODULE:ATTRIBUTE"``, the attribute being an `Audit`."""
@@ -91,12 +90,12 @@ class Audit:
 
     def find(self, evidence: Evidence, scenario: Any) -> Findings:
         """Returns what it finds: what every cell runs."""
-        function: Find = _loaded(self.function)
+        function: Find = loaded(self.function)
         return function(evidence, scenario)
 
     def answer(self) -> KnownFindings | None:
         """Returns its known answer; None where it has none."""
-        found: KnownFindings | None = _loaded(self.known_answer)
+        found: KnownFindings | None = loaded(self.known_answer)
         return found
 
 
@@ -182,11 +181,3 @@ def example_evidence(
         counts={own.role: len(own.samples)}, features=dict(features or {}),
     )  # fmt: skip
     return Evidence(own=own, needs=needs or {}, data=card, options=ScoringOptions(replicates=200))
-
-
-def _loaded(found: Any) -> Any:
-    """Returns what ``MODULE:NAME`` stands for; anything else is itself."""
-    if not isinstance(found, str):
-        return found
-    module, _, name = found.partition(":")
-    return getattr(import_module(module), name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.columns import KnownColumns
 from crucibench.util.draws import Draws
-from crucibench.util.registry import Catalogue
+from crucibench.util.registry import Catalogue, loaded
 
 if TYPE_CHECKING:
     import torch
@@ -208,7 +207,7 @@ class Corruption:
             context: of the batch's samples.
             parameters: which set of levels.
         """
-        function: Function = _loaded(self.function)
+        function: Function = loaded(self.function)
         if hasattr(inputs, "contiguous"):
             # Stored channels first, whatever order of memory images came in: several times as fast.
             inputs = inputs.contiguous()
@@ -221,12 +220,12 @@ class Corruption:
         """Returns where places in images go at one severity, (n, 2, 3); None where they stay."""
         if self.maps is None:
             return None
-        maps: Maps = _loaded(self.maps)
+        maps: Maps = loaded(self.maps)
         return next(maps(sides, [self.level(severity, parameters)], context))
 
     def answer(self) -> KnownAnswer | None:
         """Returns its known answer; None where it has none."""
-        found: Any = _loaded(self.known_answer)
+        found: Any = loaded(self.known_answer)
         return found.get(self.name) if isinstance(found, Mapping) else found
 
 
@@ -282,11 +281,3 @@ def measured(before: Any, after: Any) -> dict[str, NDArray[Any]]:
 def _words(sample: Any) -> list[str]:
     parts = sample if isinstance(sample, tuple) else (sample,)
     return [word for part in parts for word in str(part).split()]
-
-
-def _loaded(found: Any) -> Any:
-    """Returns what ``MODULE:NAME`` stands for; anything else is itself."""
-    if not isinstance(found, str):
-        return found
-    module, _, name = found.partition(":")
-    return getattr(import_module(module), name)

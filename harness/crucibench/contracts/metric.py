@@ -44,6 +44,16 @@ class MetricInfo:
             )
 
 
+def share_info(
+    id_: str, name: str, direction: str, definition: str, source: str = ""
+) -> MetricInfo:
+    """Returns the identity of a metric from 0 to 1."""
+    return MetricInfo(
+        id=id_, name=name, direction=direction, definition=definition, source=source,
+        lower=0.0, upper=1.0,
+    )  # fmt: skip
+
+
 def applies_to_all(_view: Any) -> str | None:
     """Says that a metric applies, whatever the answers."""
     return ""

@@ -14,9 +14,15 @@ from crucibench.util.doors import StorageError, storing
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digests, relative_name, tree_digest
 
+_FILES = "files.txt"
+_EDGE = 1 << 16
+
 
 def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
     """Returns the folder `parent`/`key`, filled at most once, whoever is first.
+
+    One whose files are not as they were written is made anew: of each the size, the first and the
+    last 64 KiB are looked at, where readers begin.
 
     Args:
         parent: where such folders lie.
@@ -26,7 +32,7 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
     Raises:
         StorageError: if the cache can't be written to.
     """
-    if key and (parent / key).is_dir():
+    if key and _whole(parent / key):
         with contextlib.suppress(OSError):
             os.utime(parent / key)  # used now: pruning spares it
         return parent / key
@@ -39,10 +45,12 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
     try:
         fill(temporary)
         with storing(parent):
+            folder = parent / (key or tree_digest(temporary))
+            doors.write_bytes(temporary / _FILES, _sizes_and_edges(temporary))
             for path in temporary.iterdir():
                 _sync(path)
-            folder = parent / (key or tree_digest(temporary))
-            if not folder.is_dir():
+            if not _whole(folder):
+                doors.remove_folder(folder, ignore_errors=True)
                 _rename(temporary, folder)
         return folder
     finally:
@@ -65,6 +73,27 @@ def read_unchanged(path: Path, base: Path, digests: Mapping[str, str]) -> bytes:
 def _require_same(name: str, digest: str, digests: Mapping[str, str]) -> None:
     if digests.get(name) != digest:
         raise InputError(f"{name} changed while it was being read; run again")
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        return (folder / _FILES).read_bytes() == _sizes_and_edges(folder)
+    except OSError:
+        return False
+
+
+def _sizes_and_edges(folder: Path) -> bytes:
+    """Returns a text of each file's size and the digest of its beginning and its end."""
+    lines = []
+    for path in sorted(folder.iterdir()):
+        if path.name != _FILES:
+            with path.open("rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                edges = stream.read(_EDGE)
+                stream.seek(max(len(edges), size - _EDGE))
+                edges += stream.read(_EDGE)
+            lines.append(f"{path.name} {size} {hashlib.sha256(edges).hexdigest()}\n")
+    return "".join(lines).encode()
 
 
 def _rename(temporary: Path, folder: Path) -> None:

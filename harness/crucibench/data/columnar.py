@@ -188,20 +188,13 @@ def column_kinds(schema: Any) -> dict[str, ColumnKind]:
     kinds: dict[str, ColumnKind] = {}
     for column in schema:
         kind = column.type
-        nested = pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}
-        if nested and _is_image(column, schema.metadata):
+        if kind == _ENCODED and _features(schema).get(column.name, {}).get("_type") == "Image":
             kinds[column.name] = "image"
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
             kinds[column.name] = "string"
         else:
             kinds[column.name] = "other"
     return kinds
-
-
-def _is_image(column: Any, metadata: Any) -> bool:
-    library = import_datasets()
-    noted = library.Features.from_arrow_schema(pa.schema([column], metadata))
-    return isinstance(noted[column.name], library.Image)
 
 
 def storable(schema: Any) -> Any:
@@ -313,8 +306,7 @@ def _noted(schema: Any) -> dict[str, ClassColumn] | None:
 
     Known are encoded images, classes and plain values.
     """
-    note = json.loads((schema.metadata or {}).get(_NOTED, b"{}"))
-    features = note.get("info", {}).get("features", {})
+    features = _features(schema)
     found: dict[str, ClassColumn] = {}
     for column in schema:
         match features.get(column.name):
@@ -326,6 +318,13 @@ def _noted(schema: Any) -> dict[str, ClassColumn] | None:
                 pass
             case _:
                 return None
+    return found
+
+
+def _features(schema: Any) -> dict[str, dict[str, Any]]:
+    """Returns what `datasets` notes of each column of a schema."""
+    note = json.loads((schema.metadata or {}).get(_NOTED, b"{}"))
+    found: dict[str, dict[str, Any]] = note.get("info", {}).get("features", {})
     return found
 
 

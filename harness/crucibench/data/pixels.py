@@ -85,7 +85,6 @@ class KeptPixels:
         """Returns the images at `rows` of a role, (H, W, C); None for one that was not kept."""
         found: list[Kept] = []
         for start, *shape in self._places[rows + self._first[role]].tolist():
-            end = start + math.prod(shape)
-            kept = start >= 0 and end <= len(self._pixels)  # the file may have been cut off since
-            found.append(self._pixels[start:end].reshape(shape) if kept else None)
+            pixels = self._pixels[start : start + math.prod(shape)]
+            found.append(pixels.reshape(shape) if start >= 0 else None)
         return found

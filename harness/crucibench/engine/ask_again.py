@@ -19,7 +19,7 @@ from crucibench.contracts.scenario import MapContext, Mapped, StageView
 from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.open_cell import stage_records
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan.cell_files import numerics_fields, scoring_options
+from crucibench.engine.plan.cell_files import numerics_fields
 from crucibench.engine.plan.plan import PlannedCell, make_plan
 from crucibench.engine.plan.roles import Rows, SelectedRole, map_context
 from crucibench.engine.score.score import Scorer
@@ -101,7 +101,7 @@ class _Recheck:
         self._reopened = reopened
         self._seed = reopened.resolved.spec.defaults.seed
         self._here = here
-        self._scorer = Scorer(run, scoring_options(reopened.resolved))
+        self._scorer = Scorer(run, reopened.resolved.spec.defaults.scoring)
         self._stochastic = {
             (file.model, file.data)
             for file in run.cells.values()

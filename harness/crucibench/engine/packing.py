@@ -16,7 +16,6 @@ from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Scenario, Timed
 from crucibench.contracts.verdict import Status
-from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.plan import make_plan
 from crucibench.engine.resolve.resolve import offline
 from crucibench.engine.score.score import Scorer
@@ -58,7 +57,7 @@ def pack_run(run: Run, path: Path, *, with_groups: bool = False) -> Path:
 def compared_columns(run: Run) -> PackContents:
     """Runs what a comparison asks of every scenario, and notes which columns that reads."""
     resolved = offline(run.spec)
-    scorer = Scorer(run, scoring_options(resolved))
+    scorer = Scorer(run, resolved.spec.defaults.scoring)
     read: dict[str, set[str]] = {}
     limits: dict[tuple[str, str, int], NDArray[Any]] = {}
     for cell in make_plan(resolved, run.models, run.cards):

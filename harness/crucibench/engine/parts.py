@@ -21,7 +21,7 @@ from crucibench.engine.collect.lifecycle import CellLifecycle
 from crucibench.engine.collect.open_cell import OpenCell, total_cost
 from crucibench.engine.fixed_probe import disagreement
 from crucibench.engine.options import RunPart
-from crucibench.engine.plan.cell_files import needs_failed, scoring_options
+from crucibench.engine.plan.cell_files import needs_failed
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
 from crucibench.engine.resolve.resolve import Resolved, offline
 from crucibench.engine.score.score import Scorer, conclude, derived
@@ -295,7 +295,7 @@ class _Merger:
         self._run = Run(layout.root)
         self._resolved: Resolved = offline(self._run.spec)
         self._plan: Plan = make_plan(self._resolved, self._run.models, self._run.cards)
-        self._scorer = Scorer(self._run, scoring_options(self._resolved))
+        self._scorer = Scorer(self._run, self._resolved.spec.defaults.scoring)
         self._files: dict[str, CellFile] = {}
 
     def run(self) -> None:

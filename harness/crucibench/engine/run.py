@@ -23,7 +23,7 @@ from crucibench.engine.inspect import Inspection, inspect, make_user_data, user_
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions, choose_executor, oversubscribed
 from crucibench.engine.parts import PartLifecycle, assign
-from crucibench.engine.plan.cell_files import scoring_options, suites_as_data
+from crucibench.engine.plan.cell_files import suites_as_data
 from crucibench.engine.plan.plan import Plan, make_plan
 from crucibench.engine.plan.requests import check_requests
 from crucibench.engine.plan.roles import SelectedRole
@@ -50,7 +50,7 @@ from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads, thread_count
 from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.libraries import package_version
-from crucibench.util.memory import give_back, keep_freed_memory
+from crucibench.util.memory import give_back
 from crucibench.util.outside import Outside, keyed_digests
 from crucibench.util.reads import Reads
 from crucibench.util.untrusted.yaml_text import read_yaml
@@ -78,7 +78,6 @@ def execute(  # noqa: PLR0915 - one step after the other
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP; what was collected is kept.
         StoppedError: after more failures than `options` allow; likewise.
     """
-    keep_freed_memory()
     begun = dict(os.environ)  # what code of the user's sets in this process is not given to it
     resolved = with_current_reads(resolved, options)
     layout = run_layout(resolved, options)
@@ -250,7 +249,7 @@ def _asked_in_blocks(
     )  # fmt: skip
     _write_inputs(ready, lifecycle.role)
     blocks = Blocks(
-        ready.plan, lifecycle, inspection, judge, options=scoring_options(resolved),
+        ready.plan, lifecycle, inspection, judge, options=resolved.spec.defaults.scoring,
         listener=listener,
     )  # fmt: skip
     Schedule(

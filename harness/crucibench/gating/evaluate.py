@@ -134,7 +134,7 @@ def _of_rule(
 ) -> list[CheckDraft]:
     baseline = opponents[0].side
     keys = dict.fromkeys(
-        key for side in (candidate, baseline) for key in side.numbers if _fits(rule, key)
+        key for side in (candidate, baseline) for key in side.numbers if rule_fits(rule, key)
     )
     # Where both sides have a recipe it stands for its trainings, unless a rule names one of them.
     recipes = {**baseline.trainings, **candidate.trainings}
@@ -170,7 +170,8 @@ def _is_hollow(draft: CheckDraft) -> bool:
     return draft.decided is not None and draft.decided[1].startswith(_UNDEFINED)
 
 
-def _fits(rule: Rule, key: Key) -> bool:
+def rule_fits(rule: Rule, key: Key) -> bool:
+    """Whether a rule is of a number, (data, address)."""
     return fits(rule.address, key[1]) and fits(rule.data, key[0])
 
 
@@ -308,7 +309,7 @@ def _crashed(rule: Rule, candidate: GateSide, baseline: GateSide) -> Iterator[Ke
         if cell.failed:
             for suffix in _suffixes(cell, candidate, baseline):
                 key = (cell.data, f"{cell.model}:{cell.suite}/{cell.scenario}{suffix}")
-                if _fits(rule, key):
+                if rule_fits(rule, key):
                     yield key
 
 

@@ -98,7 +98,7 @@ def junit(verdict: GateVerdict) -> str:
     errors = sum(check.outcome is Outcome.INVALID for check in blocked) + len(verdict.errors)
     failures = sum(check.outcome is not Outcome.INVALID for check in blocked)
     skipped = sum(check.outcome is Outcome.SKIPPED for check in verdict.checks)
-    said = "\n".join([headline(verdict), *notes(verdict)])
+    console = "\n".join([headline(verdict), *notes(verdict)])
     counts = (
         f'tests="{len(cases)}" failures="{failures}" errors="{errors}" skipped="{skipped}" time="0"'
     )
@@ -107,7 +107,7 @@ def junit(verdict: GateVerdict) -> str:
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<testsuites name="crucibench gate" {counts}>\n'
         f'  <testsuite name="crucibench gate" {counts}>\n{body}\n'
-        f"    <system-out>{_xml_text(said)}</system-out>\n"
+        f"    <system-out>{_xml_text(console)}</system-out>\n"
         "  </testsuite>\n</testsuites>\n"
     )
 

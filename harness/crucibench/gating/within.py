@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from crucibench.comparing.results import Comparison
 from crucibench.comparing.runs import compare_runs
 from crucibench.gating.decide import LEVEL
-from crucibench.gating.evaluate import Opponent, evaluate
-from crucibench.gating.policy import Policy, Rule, fits, literal_brackets
+from crucibench.gating.evaluate import Opponent, evaluate, rule_fits
+from crucibench.gating.policy import Policy, Rule, literal_brackets
 from crucibench.gating.result import Check, Sides
 from crucibench.gating.sides import GateSide, Key, side_of
 from crucibench.store.run import Run
@@ -58,7 +58,7 @@ class GateWithin:
 
     def _meant(self, rule: Rule, data: str, model: str) -> bool:
         """Whether a rule speaks of a model: a rule that fits nothing at all is a mistake of all."""
-        fitting = [key for key in self._side.numbers if _fits(rule, key)]
+        fitting = [key for key in self._side.numbers if rule_fits(rule, key)]
         return not fitting or any(self._is_of(key, data, model) for key in fitting)
 
     def _is_of(self, key: Key, data: str, model: str) -> bool:
@@ -89,10 +89,6 @@ class GateWithin:
                 self._run, self._run, level=LEVEL, models={model: rival}, metrics=patterns
             )
         return self._compared[model, rival]
-
-
-def _fits(rule: Rule, key: Key) -> bool:
-    return fits(rule.address, key[1]) and fits(rule.data, key[0])
 
 
 def _floor_alone(rule: Rule) -> Rule:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from crucibench import registry
-from crucibench.contracts.evidence import ModelInfo, ScoringOptions
+from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Suite, SuiteConfig, SuiteRequest
 from crucibench.passes.scenario import SUITE as PASS
@@ -44,15 +44,6 @@ class PlannedRun:
     scenarios: dict[Key, Scenario] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     pairs: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def options(self) -> ScoringOptions:
-        """How the spec wants its numbers made."""
-        defaults = self.spec.defaults
-        return ScoringOptions(
-            seed=defaults.seed, level=defaults.level, replicates=defaults.replicates,
-            min_group_size=defaults.min_group_size,
-        )  # fmt: skip
 
     def scenario(self, file: CellFile) -> Scenario | None:
         """Returns what a cell was asked, or None where no installed suite asks it."""

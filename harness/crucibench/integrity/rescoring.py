@@ -180,7 +180,9 @@ class Rescoring:
                 if other in cells and cells[other].status is Status.OK
             }
             own = self._reader.evidence(file)
-            return Evidence.of(own, needs, self.run.cards[file.data], self._planned.options)
+            return Evidence.of(
+                own, needs, self.run.cards[file.data], self._planned.spec.defaults.scoring
+            )
         except CrucibenchError as error:
             raise CannotScoreError(str(error)) from error
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from math import log
 from types import MappingProxyType
 
-from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.metric import MetricInfo, share_info
 from crucibench.metrics.catalogue_across import ACROSS_METRICS
 from crucibench.metrics.catalogue_groups import GROUP_METRICS
 from crucibench.metrics.catalogue_labels import LABEL_METRICS
@@ -34,42 +34,32 @@ _GEIFMAN = "Geifman, Uziel and El-Yaniv, ICLR 2019"
 _TARGET_UNIT = "target units"
 
 
-def _share(id_: str, name: str, direction: str, definition: str, source: str = "") -> MetricInfo:
-    return MetricInfo(
-        id=id_,
-        name=name,
-        direction=direction,
-        definition=definition,
-        source=source,
-        lower=0.0,
-        upper=1.0,
-    )
-
-
 _LABELS = (
-    _share("top-1", "Accuracy", "higher", "The share of samples whose predicted class is right."),
-    _share(
+    share_info(
+        "top-1", "Accuracy", "higher", "The share of samples whose predicted class is right."
+    ),
+    share_info(
         "top-5",
         "Top-5 accuracy",
         "higher",
         "The share of samples whose target is among the five highest scores, tied classes counting "
         "in the order of their index.",
     ),
-    _share(
+    share_info(
         "balanced-accuracy",
         "Balanced accuracy",
         "higher",
         "The mean recall of the classes that have samples.",
         "scikit-learn, balanced_accuracy_score",
     ),
-    _share(
+    share_info(
         "f1-macro",
         "Macro F1",
         "higher",
         "The plain mean of 2 TP / (2 TP + FP + FN) over the classes that occur in targets or "
         "predictions.",
     ),
-    _share(
+    share_info(
         "f1-weighted",
         "Weighted F1",
         "higher",
@@ -85,20 +75,20 @@ _LABELS = (
         lower=-1.0,
         upper=1.0,
     ),
-    _share(
+    share_info(
         "precision",
         "Precision",
         "higher",
         f"Of the samples predicted as a class, the share that are of it: {_CLASS}.",
     ),
-    _share(
+    share_info(
         "recall",
         "Recall",
         "higher",
         f"Of the samples of a class, the share predicted as it: {_CLASS}.",
     ),
-    _share("f1", "F1", "higher", f"2 TP / (2 TP + FP + FN) of {_CLASS}."),
-    _share(
+    share_info("f1", "F1", "higher", f"2 TP / (2 TP + FP + FN) of {_CLASS}."),
+    share_info(
         "fpr",
         "False-positive rate",
         "lower",
@@ -107,20 +97,20 @@ _LABELS = (
 )
 
 _RANKING = (
-    _share(
+    share_info(
         "auroc",
         "AUROC",
         "higher",
         "The probability that a positive sample scores above a negative one, ties counting half.",
         "Hanley and McNeil, Radiology 143, 1982",
     ),
-    _share(
+    share_info(
         "auroc-ovr-macro",
         "AUROC, one vs rest",
         "higher",
         f"The AUROC of each class's probability against the rest; {_OVR}.",
     ),
-    _share(
+    share_info(
         "average-precision",
         "Average precision",
         "higher",
@@ -128,14 +118,14 @@ _RANKING = (
         "there; not interpolated. A random score has the share of positives.",
         "scikit-learn, average_precision_score",
     ),
-    _share(
+    share_info(
         "average-precision-ovr-macro",
         "Average precision, one vs rest",
         "higher",
         f"The average precision of each class's probability against the rest; {_OVR}.",
     ),
     *(
-        _share(
+        share_info(
             f"recall-at-precision-{percent}",
             f"Recall at {percent} % precision",
             "higher",
@@ -157,7 +147,7 @@ _PROBABILISTIC = (
         lower=0.0,
         upper=-log(SMALLEST),
     ),
-    _share(
+    share_info(
         "brier",
         "Brier score",
         "lower",
@@ -178,7 +168,7 @@ _PROBABILISTIC = (
 
 
 def _calibration(id_: str, name: str, definition: str, source: str) -> MetricInfo:
-    return _share(id_, name, "lower", definition, source)
+    return share_info(id_, name, "lower", definition, source)
 
 
 def _binned(view: str, what: str, named: str) -> tuple[MetricInfo, ...]:
@@ -248,7 +238,7 @@ _CALIBRATION = (
 )
 
 _SELECTIVE = (
-    _share(
+    share_info(
         "aurc",
         "AURC",
         "lower",
@@ -256,7 +246,7 @@ _SELECTIVE = (
         "ones in expectation over their orders.",
         _GEIFMAN,
     ),
-    _share(
+    share_info(
         "e-aurc",
         "Excess AURC",
         "lower",
@@ -265,7 +255,7 @@ _SELECTIVE = (
         _GEIFMAN,
     ),
     *(
-        _share(
+        share_info(
             f"accuracy-at-coverage-{percent}",
             f"Accuracy at {percent} % coverage",
             "higher",
@@ -341,7 +331,7 @@ _GAPS = (
 )
 
 _REPEATS = (
-    _share(
+    share_info(
         "repeat-flip-rate",
         "Flip rate",
         "none",

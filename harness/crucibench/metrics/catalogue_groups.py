@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.metric import MetricInfo, share_info
 
 Kind = Literal["difference", "ratio"]
 
@@ -55,37 +55,30 @@ _POLICY = (
 _AIF = "Speicher et al., KDD 2018; AIF360, {}"
 
 
-def _share(id_: str, name: str, direction: str, definition: str, source: str = "") -> MetricInfo:
-    return MetricInfo(
-        id=id_, name=name, direction=direction, definition=definition, source=source,
-        lower=0.0, upper=1.0,
-    )  # fmt: skip
-
-
 _RATES = (
-    _share("base-rate", "Base rate", "none", "Of the group's samples, the share of positives."),
-    _share(
+    share_info("base-rate", "Base rate", "none", "Of the group's samples, the share of positives."),
+    share_info(
         "selection-rate", "Selection rate", "none",
         "Of the group's samples, the share that are predicted as positive.",
         _FAIRLEARN.format("selection_rate"),
     ),
-    _share(
+    share_info(
         "tpr", "True positive rate", "higher",
         "Of the group's positives, the share that are predicted as positive.",
     ),
-    _share(
+    share_info(
         "fnr", "False negative rate", "lower",
         "Of the group's positives, the share that are predicted as negative.",
     ),
-    _share(
+    share_info(
         "tnr", "True negative rate", "higher",
         "Of the group's negatives, the share that are predicted as negative.",
     ),
-    _share(
+    share_info(
         "ppv", "Positive predictive value", "higher",
         "Of the group's samples that are predicted as positive, the share that are.",
     ),
-    _share(
+    share_info(
         "npv", "Negative predictive value", "higher",
         "Of the group's samples that are predicted as negative, the share that are.",
     ),
@@ -104,13 +97,13 @@ _NAMES = {
 
 
 def _difference(id_: str, name: str, what: str, source: str = "") -> MetricInfo:
-    return _share(
+    return share_info(
         id_, name, "lower", f"The highest less the lowest {what} of all groups; {_POLICY}.", source
     )
 
 
 def _ratio(id_: str, name: str, what: str, source: str = "") -> MetricInfo:
-    return _share(
+    return share_info(
         id_, name, "target=1", f"The lowest over the highest {what} of all groups; {_POLICY}.",
         source,
     )  # fmt: skip
@@ -134,19 +127,19 @@ _GAPS = (
         "equal-opportunity-ratio", "Equal opportunity ratio", "true positive rate",
         _FAIRLEARN.format("equal_opportunity_ratio"),
     ),
-    _share(
+    share_info(
         "equalized-odds-difference", "Equalized odds difference", "lower",
         "The larger of the differences between groups in true and in false positive rate, each the "
         f"highest less the lowest; {_POLICY}.",
         _FAIRLEARN.format("equalized_odds_difference"),
     ),
-    _share(
+    share_info(
         "equalized-odds-difference-mean", "Equalized odds difference, mean", "lower",
         "The mean of the differences between groups in true and in false positive rate; of two "
         f"groups the average absolute odds difference; {_POLICY}.",
         _FAIRLEARN.format("equalized_odds_difference(agg='mean')"),
     ),
-    _share(
+    share_info(
         "equalized-odds-ratio", "Equalized odds ratio", "target=1",
         "The smaller of the ratios between groups in true and in false positive rate, each the "
         f"lowest over the highest; {_POLICY}.",
@@ -155,23 +148,23 @@ _GAPS = (
     _difference(
         "predictive-parity-difference", "Predictive parity difference", "positive predictive value"
     ),
-    _share(
+    share_info(
         "base-rate-difference", "Base rate difference", "none",
         "The highest less the lowest share of positives of all groups: of the data, not of the "
         f"model; {_POLICY}.",
     ),
-    _share(
+    share_info(
         "demographic-parity-difference-ovr-worst",
         "Demographic parity difference, worst class", "lower",
         "The largest over classes of the highest less the lowest share predicted as the class of "
         f"all groups; {_POLICY}.",
     ),
-    _share(
+    share_info(
         "equal-opportunity-difference-ovr-worst",
         "Equal opportunity difference, worst class", "lower",
         f"The largest over classes of the highest less the lowest recall of all groups; {_POLICY}.",
     ),
-    _share(
+    share_info(
         "worst-group-top-1", "Worst-group accuracy", "higher",
         f"The lowest accuracy of all groups of all group columns; {_POLICY}.",
         "Sagawa et al., ICLR 2020",
@@ -259,17 +252,17 @@ _REGRESSION = (
 def _changed(prefix: str, name: str, how: str) -> tuple[MetricInfo, ...]:
     """Returns what is measured where only a group is changed."""
     return (
-        _share(
+        share_info(
             f"{prefix}-flip-rate", f"Flips {name}", "lower",
             f"The share of samples whose predicted label changes {how}; of several other groups "
             "one is drawn.",
         ),
-        _share(
+        share_info(
             f"{prefix}-score-change", f"Score change {name}", "lower",
             f"The mean over samples of the probability that moves between classes {how}: for two "
             "classes the absolute change of either's.",
         ),
-        _share(
+        share_info(
             f"{prefix}-largest-score-change", f"Largest score change {name}", "lower",
             f"The largest of the samples' {prefix}-score-change.",
         ),

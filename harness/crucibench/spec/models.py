@@ -15,6 +15,7 @@ from pydantic import (
     field_validator,
 )
 
+from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.task import task_name
 from crucibench.contracts.uri import with_scheme
 from crucibench.spec.secrets import address_mistake, header_mistake
@@ -229,6 +230,14 @@ class Defaults(_Part):
         if isinstance(value, int) and value < 1:
             raise ValueError("expected 'auto' or a whole number from 1 up")
         return value
+
+    @property
+    def scoring(self) -> ScoringOptions:
+        """How the numbers are made."""
+        return ScoringOptions(
+            seed=self.seed, level=self.level, replicates=self.replicates,
+            min_group_size=self.min_group_size,
+        )  # fmt: skip
 
 
 class Spec(_Part):

@@ -35,7 +35,8 @@ def keep_freed_memory() -> None:
 
     Else an array of a few MiB is the system's again when it is freed, and the next one is filled
     with zeros page by page: resampling, which makes thousands of them, takes twice as long, and so
-    do small convolutions. Threads share what was freed: else each keeps its own.
+    do small convolutions. Threads share what was freed: else each keeps its own. For processes of
+    the harness alone: those of a notebook, or of a test, are their owner's.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_M_TRIM_THRESHOLD, _KEPT)

@@ -74,14 +74,14 @@ class Names:
 
 def sample_words(ids: Sequence[str]) -> NDArray[np.int64]:
     """Returns two 32-bit words of each id's digest, shape (n, 2), not to be changed."""
-    if len(ids) < _FEW:
-        return _kept_words(tuple(ids))
+    return _kept_words(tuple(ids)) if len(ids) < _FEW else _words_of(ids)
+
+
+def _words_of(ids: Iterable[str]) -> NDArray[np.int64]:
     return _words(identity.encode() for identity in ids)
 
 
-@lru_cache(maxsize=16)
-def _kept_words(ids: tuple[str, ...]) -> NDArray[np.int64]:
-    return _words(identity.encode() for identity in ids)
+_kept_words = lru_cache(maxsize=16)(_words_of)
 
 
 def _words(ids: Iterable[bytes]) -> NDArray[np.int64]:

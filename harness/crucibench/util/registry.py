@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -118,6 +119,14 @@ class Catalogue(Registry[T]):
             )
         accepted: T = entry
         return accepted
+
+
+def loaded(found: Any) -> Any:
+    """Returns what ``MODULE:NAME`` stands for; anything else is itself."""
+    if not isinstance(found, str):
+        return found
+    module, _, name = found.partition(":")
+    return getattr(import_module(module), name)
 
 
 @cache  # each is a file of some hundred

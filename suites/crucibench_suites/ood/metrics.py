@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.metric import MetricInfo, share_info
 
 _SCORE = "a detector's score, higher meaning less familiar"
 _MEAN = "at the points near, far and overall the mean over those sets, each counting alike"
 
 
-def _share(id_: str, name: str, direction: str, definition: str, source: str = "") -> MetricInfo:
-    return MetricInfo(
-        id=id_, name=name, direction=direction, definition=definition, source=source,
-        lower=0.0, upper=1.0,
-    )  # fmt: skip
-
-
-AUROC = _share(
+AUROC = share_info(
     "ood-auroc",
     "OOD AUROC",
     "higher",
@@ -26,7 +19,7 @@ AUROC = _share(
     f"counting half, under {_SCORE}; {_MEAN}.",
     "Hendrycks and Gimpel, ICLR 2017",
 )
-AUPR_OUT = _share(
+AUPR_OUT = share_info(
     "aupr-out-average-precision",
     "AUPR-out",
     "higher",
@@ -34,7 +27,7 @@ AUPR_OUT = _share(
     f"by {_SCORE}, at the set's own numbers of samples; {_MEAN}.",
     "Hendrycks and Gimpel, ICLR 2017",
 )
-AUPR_IN = _share(
+AUPR_IN = share_info(
     "aupr-in-average-precision",
     "AUPR-in",
     "higher",
@@ -42,7 +35,7 @@ AUPR_IN = _share(
     f"minus {_SCORE}, at the set's own numbers of samples; {_MEAN}.",
     "Hendrycks and Gimpel, ICLR 2017",
 )
-FPR_OOD = _share(
+FPR_OOD = share_info(
     "fpr-95-ood-positive",
     "FPR@95 (OOD positive)",
     "lower",
@@ -50,7 +43,7 @@ FPR_OOD = _share(
     f"least 95 % of the out-of-distribution ones; {_MEAN}. OpenOOD reports this one.",
     "Zhang et al., OpenOOD v1.5, 2023",
 )
-FPR_ID = _share(
+FPR_ID = share_info(
     "fpr-95-id-positive",
     "FPR@95 (ID positive)",
     "lower",
@@ -58,7 +51,7 @@ FPR_ID = _share(
     f"which takes at least 95 % of the in-distribution ones for familiar; {_MEAN}.",
     "Liang, Li and Srikant, ICLR 2018",
 )
-MIXED = _share(
+MIXED = share_info(
     "accuracy-at-95-id-coverage",
     "Accuracy, half of the inputs OOD",
     "higher",
@@ -67,7 +60,7 @@ MIXED = _share(
     "out-of-distribution: any prediction for these is wrong. At near, far and overall the sets are "
     "mixed in alike.",
 )
-ID_ACCURACY = _share(
+ID_ACCURACY = share_info(
     "id-accuracy",
     "ID accuracy",
     "higher",

@@ -31,7 +31,6 @@ from crucibench_suites.ood import metrics
 from crucibench_suites.ood.sets import KNOWN, UNFIT, members
 
 _TPR = 0.95
-_NO_SPREAD = "no sample is ranked otherwise: there is no spread to go by"
 
 _COST = 1000
 """So that comparisons of more than 100 samples use the influence function, which is DeLong's: a

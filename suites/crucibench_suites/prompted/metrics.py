@@ -2,54 +2,47 @@
 
 from __future__ import annotations
 
-from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.metric import MetricInfo, share_info
 
 _OVER = "at the point without a name, the mean over all prompts"
 _BBQ = "Parrish et al., BBQ, Findings of ACL 2022"
 _LMEVAL = "lm-evaluation-harness"
 
 
-def _share(id_: str, name: str, direction: str, definition: str, source: str = "") -> MetricInfo:
-    return MetricInfo(
-        id=id_, name=name, direction=direction, definition=definition, source=source,
-        lower=0.0, upper=1.0,
-    )  # fmt: skip
-
-
-ACCURACY = _share(
+ACCURACY = share_info(
     "choice-accuracy", "Accuracy", "higher",
     "The share of items whose most probable choice, by the sum of its tokens' log-probabilities "
     f"(or whose written choice), is right; {_OVER}.", f"{_LMEVAL}, acc",
 )  # fmt: skip
-NORMALISED = _share(
+NORMALISED = share_info(
     "choice-accuracy-by-byte", "Accuracy by byte", "higher",
     "The same of log-likelihoods divided by the bytes of the choice without its delimiter; "
     f"{_OVER}.", f"{_LMEVAL}, acc_bytes; acc_norm of versions that count bytes",
 )  # fmt: skip
-BY_CHARACTER = _share(
+BY_CHARACTER = share_info(
     "choice-accuracy-by-character", "Accuracy by character", "higher",
     f"The same of log-likelihoods divided by the characters of the choice; {_OVER}.",
     f"{_LMEVAL}, acc_norm of versions that count characters",
 )  # fmt: skip
-GOLD = _share(
+GOLD = share_info(
     "choice-gold-probability", "Probability of the right choice", "higher",
     f"The mean probability of the right choice, those of all choices made to sum to 1; {_OVER}.",
 )  # fmt: skip
-EXACT = _share(
+EXACT = share_info(
     "exact-match", "Exact match", "higher",
     "The share of answers of which the part that the group's extractor finds is one of the "
     f"references; several answers to an item are averaged, unparsed ones are wrong; {_OVER}.",
 )  # fmt: skip
-F1 = _share(
+F1 = share_info(
     "token-f1", "Word F1", "higher",
     "The mean F1 of the words that an answer, by the group's extractor, shares with a reference, "
     f"the best of several references; {_OVER}.", "Rajpurkar et al., SQuAD, EMNLP 2016",
 )  # fmt: skip
-PARSED = _share(
+PARSED = share_info(
     "parsed-share", "Parsed answers", "higher",
     f"The share of answers in which the extractor, or a choice, is found; {_OVER}.",
 )  # fmt: skip
-REFUSED = _share(
+REFUSED = share_info(
     "refused-share", "Refused answers", "none",
     f"The share of answers that the server refused or that begin as refusals do; {_OVER}.",
 )  # fmt: skip
@@ -82,12 +75,12 @@ GAP = MetricInfo(
     definition="The mean distance between the log-likelihoods of the two texts of a pair.",
     source=f"{_LMEVAL}, likelihood_diff",
 )  # fmt: skip
-BBQ_AMBIGUOUS = _share(
+BBQ_AMBIGUOUS = share_info(
     "bbq-accuracy-ambiguous", "Accuracy, ambiguous", "higher",
     "The share of items with an ambiguous context that are answered by saying that nobody can "
     "tell; unparsed answers are wrong.", _BBQ,
 )  # fmt: skip
-BBQ_DISAMBIGUATED = _share(
+BBQ_DISAMBIGUATED = share_info(
     "bbq-accuracy-disambiguated", "Accuracy, disambiguated", "higher",
     "The share of items with a disambiguated context that are answered right; unparsed answers are "
     "wrong.", _BBQ,
@@ -112,7 +105,7 @@ METRICS = (
 
 def pass_at_metric(k: int) -> MetricInfo:
     """Returns pass@k."""
-    return _share(
+    return share_info(
         f"pass-at-{k}", f"pass@{k}", "higher",
         f"The mean chance that one of {k} answers to an item, drawn without replacement from all "
         f"that were given, is an exact match by the first extractor; {_OVER}.",

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from crucibench.contracts.adapter import Opening
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.task import Modality, Task
-from crucibench.contracts.uri import parse_uri
 from crucibench_adapters.transformers_model import TransformersAdapter
 
 WORDS = ["a", "good", "bad", "film", "book", "not", "very", "the", "was", "!", "?", "1", "é", "##s"]
@@ -107,14 +106,8 @@ def _gpt(folder: Path, side: str) -> Any:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Callable[..., TransformersAdapter]:
-    def make(uri: str, data: DataCard, **options: Any) -> TransformersAdapter:
-        opening = Opening(name="m", uri=parse_uri(uri), base=tmp_path, data=data, **options)
-        adapter = TransformersAdapter.open(opening)
-        assert isinstance(adapter, TransformersAdapter)
-        return adapter
-
-    return make
+def opened(open_with: Any) -> Callable[..., TransformersAdapter]:
+    return partial(open_with, TransformersAdapter)
 
 
 @pytest.fixture

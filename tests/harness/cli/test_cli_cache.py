@@ -96,7 +96,7 @@ def test_ls_shows_what_is_kept(call: Call, filled: dict[str, Path]) -> None:
         "converted data", "data index", "cell", "cell",
     ]  # fmt: skip
     assert "cnn of the new cell" in lines[4] and "photos" in lines[4] and "pass/test" in lines[4]
-    assert lines[3].endswith("111111111111") and "1002 B" in lines[3]
+    assert lines[3].endswith("111111111111") and "1.1 KiB" in lines[3]
     assert result.stderr.startswith("4 entries, ")
     assert "cells are kept up to 10.0 GiB" in result.stderr
 
@@ -129,11 +129,11 @@ def test_an_empty_cache(call: Call, cache: Path) -> None:
 def test_prune_by_size_takes_the_least_recently_used_of_all_kinds(
     call: Call, filled: dict[str, Path]
 ) -> None:
-    dry = call("prune", "--max-size", "2.1kB", "--dry-run", "--format", "json")
+    dry = call("prune", "--max-size", "2.4kB", "--dry-run", "--format", "json")
     assert kinds(dry) == ["cell", "cell"] and json.loads(dry.stdout)["dry_run"] is True
     assert "would remove 2 entries" in dry.stderr
     assert present(filled) == list(filled)
-    wet = call("prune", "--max-size", "2.1kB", "--format", "json")
+    wet = call("prune", "--max-size", "2.4kB", "--format", "json")
     assert kinds(wet) == ["cell", "cell"] and "removed 2 entries" in wet.stderr
     assert present(filled) == ["index", "arrow"]
     assert kinds(call("prune", "--max-size", "0", "--format", "json")) == [

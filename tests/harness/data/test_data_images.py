@@ -337,15 +337,24 @@ def test_an_image_that_changes_while_it_is_read(
     assert not [one for one in (folder.parent / "cache").rglob("*") if one.is_file()]
 
 
-def test_pixels_that_were_cut_off_are_decoded_again(folder: Path, open_uri: Any) -> None:
+@pytest.mark.parametrize("name", ["pixels.bin", "pixels.npy", "index.json", "*.arrow"])
+def test_files_of_the_cache_that_were_damaged_are_made_again(
+    folder: Path, open_uri: Any, name: str
+) -> None:
     def read() -> list[torch.Tensor]:
         data = open_uri("imagefolder:f?on_bad_sample=skip")
         return list(data.batch("test", range(5), InputSpec(own_sizes=True)).inputs)
 
     whole = read()
-    (pixels,) = (folder.parent / "cache").rglob("pixels.bin")
-    for size in (pixels.stat().st_size - 1, 60, 0):
-        os.truncate(pixels, size)
+    files = {file: file.read_bytes() for file in (folder.parent / "cache").rglob(name)}
+    assert files
+    for file, content in files.items():
+        half = len(content) // 2
+        for damaged in (content[:-1], b"", b"?" * half + content[half:]):
+            file.write_bytes(damaged)
+            assert all(map(torch.equal, read(), whole))
+            assert file.read_bytes() == content
+        file.unlink()
         assert all(map(torch.equal, read(), whole))
 
 

@@ -18,7 +18,7 @@ from crucibench.engine.collect.open_cell import OpenCell, total_cost
 from crucibench.engine.fixed_probe import CellProbe, Disagreement, cell_probe, disagreement
 from crucibench.engine.inspect import Inspection
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan.cell_files import PlannedFiles, needs_failed, scoring_options
+from crucibench.engine.plan.cell_files import PlannedFiles, needs_failed
 from crucibench.engine.plan.plan import Plan, PlannedCell
 from crucibench.engine.plan.roles import SelectedRole
 from crucibench.engine.resolve.resolve import Resolved
@@ -84,7 +84,7 @@ class CellLifecycle:
         self._seed = resolved.spec.defaults.seed
         self.score = score
         self._turn = threading.Lock()
-        self.scorer = Scorer(Run(layout.root), scoring_options(resolved))
+        self.scorer = Scorer(Run(layout.root), resolved.spec.defaults.scoring)
         self._roles: dict[tuple[str, str, int | None], SelectedRole] = {}
         self.planned = PlannedFiles(
             plan, self._seed, environment, lambda *key: self.role(*key).ids_digest(), observed
@@ -261,7 +261,7 @@ class CellLifecycle:
 
 def score_aside(setup: Setup, cell: PlannedCell, files: Mapping[str, CellFile]) -> Scored:
     """Concludes a cell in another process; `files` are its own and those of all that it needs."""
-    scorer = _scorer(setup.root, scoring_options(setup.resolved))
+    scorer = _scorer(setup.root, setup.resolved.spec.defaults.scoring)
     file, rows = conclude(cell, files[cell.id], files, scorer)
     return Scored(file=file, rows=rows)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Timed, needs_of
 from crucibench.contracts.suite import Suite
@@ -138,15 +137,6 @@ def planned_file(cell: PlannedCell, **facts: Any) -> CellFile:
         role=scenario.role, points=list(scenario.points), parameters=dict(scenario.parameters),
         draws=scenario.draws, needs=dict(cell.needs), limit=cell.limit,
         outputs=sorted(cell.outputs), n=cell.samples, **facts,
-    )  # fmt: skip
-
-
-def scoring_options(resolved: Resolved) -> ScoringOptions:
-    """Returns how the spec wants its numbers made."""
-    defaults = resolved.spec.defaults
-    return ScoringOptions(
-        seed=defaults.seed, level=defaults.level, replicates=defaults.replicates,
-        min_group_size=defaults.min_group_size,
     )  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from crucibench.engine.plan.cell_files import (
     PlannedFiles,
     comparison_fields,
     planned_file,
-    scoring_options,
     suites_as_data,
 )
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
@@ -48,7 +47,7 @@ def rescored(
         raise InputError("a pack is not scored again: compare and gate do so by themselves")
     resolved = offline(run.spec)
     plan = make_plan(resolved, run.models, run.cards)
-    scorer = Scorer(run, scoring_options(resolved))
+    scorer = Scorer(run, resolved.spec.defaults.scoring)
     files = dict(run.cells)
     rows: list[dict[str, Any]] = []
     seed = resolved.spec.defaults.seed

@@ -25,7 +25,6 @@ from crucibench.store.run import Run
 from crucibench.store.stored_records import RecentRecords
 from crucibench.store.tables import write_frame, write_table
 from crucibench.util.errors import InputError
-from crucibench.util.memory import keep_freed_memory
 
 _MOST_VIEWED = 1 << 18
 """Most samples of which what was made of their records is kept from cell to cell: of more, making
@@ -37,7 +36,6 @@ class Scorer:
 
     def __init__(self, run: Run, options: ScoringOptions, beside: Scorer | None = None) -> None:
         """Takes a finished run's options, and who scores another that it is compared with."""
-        keep_freed_memory()
         self.run = run
         self.options = options
         self._beside = beside

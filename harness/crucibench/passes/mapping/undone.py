@@ -158,15 +158,17 @@ def _of_images(images: Any, declared: Normalisation | None) -> Iterator[Change]:
     if images.shape[2] == images.shape[3]:
         yield Change("layout", "rows and columns exchanged", lambda x: x.transpose(2, 3))
     if images.shape[1] > 1:
-        yield Change("layout", "pixels as height, width, channels", _interleaved)
-        yield Change("layout", "pixels as channels, height, width", _planar)
+        yield Change("layout", "pixels as height, width, channels", interleaved)
+        yield Change("layout", "pixels as channels, height, width", planar)
 
 
-def _interleaved(images: Any) -> Any:
+def interleaved(images: Any) -> Any:
+    """Returns images whose pixels lie as height, width, channels, in the shape that they had."""
     return images.permute(0, 2, 3, 1).reshape(images.shape)
 
 
-def _planar(images: Any) -> Any:
+def planar(images: Any) -> Any:
+    """Returns images whose pixels, taken for height, width, channels, lie channel by channel."""
     n, channels, height, width = images.shape
     return images.reshape(n, height, width, channels).permute(0, 3, 1, 2).contiguous()
 

@@ -215,8 +215,8 @@ class _Local(torch.autograd.Function):
             moved = torch.zeros_like(given)
             moved[:, channel, row::_WINDOW, column::_WINDOW] = 1
             change = context.part(given + step * moved) - context.part(given - step * moved)
-            told = (change * after).sum(1, keepdim=True) / (2 * step)
-            around = nn.functional.avg_pool2d(told, _WINDOW, 1, _WINDOW // 2, divisor_override=1)
+            slope = (change * after).sum(1, keepdim=True) / (2 * step)
+            around = nn.functional.avg_pool2d(slope, _WINDOW, 1, _WINDOW // 2, divisor_override=1)
             found += around * moved
         return found, None, None
 
