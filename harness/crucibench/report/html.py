@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache, partial
@@ -335,12 +336,18 @@ def write_views(
     decision keeps to that; `compared` tables of `tables_against` stand in place of those stored.
     """
     claims_of(run)  # boards show the baselines that are scored with them
-    board = leaderboard([run])
-    texts = {
-        run.layout.report: render_html(run, gallery=gallery, policy=policy, compared=compared),
-        run.layout.leaderboard("md"): leaderboard_text.markdown(board),
-        run.layout.leaderboard("csv"): leaderboard_text.csv(board),
-    }
+    collecting = gc.isenabled()
+    gc.disable()  # looking for garbage among what a page is made of takes a tenth of the time
+    try:
+        board = leaderboard([run])
+        texts = {
+            run.layout.report: render_html(run, gallery=gallery, policy=policy, compared=compared),
+            run.layout.leaderboard("md"): leaderboard_text.markdown(board),
+            run.layout.leaderboard("csv"): leaderboard_text.csv(board),
+        }
+    finally:
+        if collecting:
+            gc.enable()
     for path, text in texts.items():
         write_text(path, text)
     return list(texts)
