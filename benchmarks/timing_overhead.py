@@ -6,6 +6,9 @@ suite's; and a network that is asked in a bare loop and through its adapter, as 
 Latency: networks of 0.05 to 50 ms, one image a query, in a bare loop and as `single-stream`,
 `server` and `end-to-end` ask them. In short turns A B B A in one process with one thread: see
 `_turns.py`. Six minutes by default.
+
+The process keeps what it frees. Else it depends on what lies on its heap whether an answer's memory
+goes back to the system at each query, which can take longer than the network itself.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from crucibench.contracts.data import DataCard
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.uri import parse_uri
 from crucibench.util.devices import set_threads
+from crucibench.util.memory import keep_freed_memory
 from crucibench_adapters.torch_module import TorchAdapter
 from crucibench_suites.throughput.clock import SystemClock, closed_loop, open_loop
 
@@ -275,6 +279,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=45.0, help="for each of seven models")
     arguments = parser.parse_args()
     set_threads(1)
+    keep_freed_memory()
     nothing, product, network = subjects(arguments.seconds)
     networks = latencies(arguments.seconds)
     rows = [row for subject in (nothing, product, network, *networks) for row in subject.rows()]
@@ -310,8 +315,9 @@ def main() -> None:
             "and throughput over the bare loop's, are medians over turns with 99 % intervals "
             "between order statistics; a budget is kept or missed only where the interval lies on "
             "one side of it. A bare loop calls the module under `torch.inference_mode`, with the "
-            "normalisation that the model declares, on tensors that are there; memory is the "
-            f"process's own, with glibc's settings, in all of them. {load()}",
+            "normalisation that the model declares, on tensors that are there. In all of them the "
+            "process keeps the memory that it frees: giving it back, as glibc does or not by what "
+            f"lies on the heap, can take longer than the network. {load()}",
             "",
             *table(["budget", "verdict"], judged),
             "",
