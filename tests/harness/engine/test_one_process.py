@@ -179,8 +179,13 @@ def test_in_one_process_a_run_that_stops_notes_what_was_replaced(
     folder: Path, restored: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Listener, "started", lambda *_: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(folder, "replacer", workers=0)
+    # A suite that runs in the background is begun with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(folder, "replacer", workers=0)
+    finally:
+        signal.signal(signal.SIGINT, before)
     (journal,) = (folder / "out").rglob(".journal")
     assert "torch.cdist" in journal.read_text()
 
