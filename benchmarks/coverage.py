@@ -319,6 +319,7 @@ def page(options: argparse.Namespace) -> str:
     chosen = _cells(line for line in rows if line["model"] not in LEFT_OUT)
     apart = _cells(line for line in rows if line["model"] in LEFT_OUT)
     paired = _cells(line for line in lines if line.get("paired"))
+    drawn = _replicates(paired)
     for key, cell in paired.items():
         # A difference carries no mark of its own: it is as good as the numbers that it is of.
         own = chosen.get(key) or apart.get(key)
@@ -342,7 +343,7 @@ def page(options: argparse.Namespace) -> str:
         *_part("Numbers", chosen),
         *_part(f"Left out while methods were chosen: {', '.join(LEFT_OUT)}", apart),
         "Differences are those of `compare`, of each model and a rival that answers the same "
-        f"samples almost alike; up to {_replicates(paired)} replicates. Those of which the model's "
+        f"samples almost alike; up to {drawn} replicates. Those of which the model's "
         "own number is mostly marked count as marked: no claim rests on them, but `compare` and "
         "`gate` show them.", "",
         *_part("Differences", paired),
