@@ -72,6 +72,11 @@ def test_a_few_samples_prove_nothing_but_their_fewness(
     assert found <= {"too-few-samples"}
 
 
+def test_one_answer_to_nine_samples_may_be_chance(build: Build, flagged: Flagged) -> None:
+    evidence = build(np.arange(9), predictions=np.zeros(9, dtype=int), classes=list("abcdefghij"))
+    assert "constant-prediction" not in flagged(evidence)
+
+
 class TestConstant:
     def test_one_label_for_all(self, build: Build, audit: Audit) -> None:
         targets = np.arange(100) % 4

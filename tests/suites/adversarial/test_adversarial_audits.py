@@ -313,7 +313,7 @@ def test_noise_that_beats_the_attacks_is_told(many: Any, mlp: Any) -> None:
 def test_random_models_under_averaged_gradients_are_as_expected(
     drive: Any, plain: Any, mlp: Any, images: Any
 ) -> None:
-    threat = ThreatModel(norm="linf", eps=(0.05, 0.15), steps=6, targets=1, queries=0, eot=4)
+    threat = ThreatModel(norm="linf", eps=(0.05, 0.15), steps=6, targets=1, queries=0, eot=2)
     scenario = Rand.of("adversarial", threat)
     torch.manual_seed(0)
     model = DEFENCES["noise-layer"](mlp, images[0])

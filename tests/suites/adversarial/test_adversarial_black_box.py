@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench_adapters.python_function import FunctionAdapter
 from crucibench_suites.adversarial.attacked import self_tested
+from crucibench_suites.adversarial.audits.queries import label_only_beats
 from crucibench_suites.adversarial.blackbox.images import Pixels
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.blackbox.scenario import BlackBox, scenarios
@@ -233,6 +235,15 @@ def test_scores_that_mislead_are_told(drive: Any, linear: Any) -> None:
     assert codes(scenario, evidence) == set()
     scenario, evidence = both(drive, _Rounded(model), x, y, queries=600)
     assert "labels-beat-scores" in codes(scenario, evidence)
+
+
+def test_scores_and_labels_are_compared_where_they_differ_most() -> None:
+    series: Any = SimpleNamespace(threat=SimpleNamespace(eps=(0.1, 0.3)))
+    ten = np.repeat(
+        [0, 1], 10
+    )  # ten that labels alone break at 0.1, ten that scores alone do at 0.3
+    (found,) = label_only_beats(series, 2 - ten, 2 * ten, np.ones(20, dtype=bool))
+    assert found.evidence["eps"] == 0.1 and found.evidence["labels_alone"] == 10
 
 
 def test_questions_that_gain_nothing_are_told(drive: Any, linear: Any) -> None:

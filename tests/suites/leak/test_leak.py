@@ -23,6 +23,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.metric import metrics_named
 from crucibench.contracts.statistic import RowMetric, Share, Statistic
 from crucibench.contracts.task import Modality
+from crucibench.contracts.verdict import Severity
 from crucibench.metrics.forms import as_rows, evaluate
 from crucibench.tasks.classification.kind import Classification
 from crucibench.tasks.detection.kind import Detection
@@ -30,7 +31,7 @@ from crucibench.tasks.multilabel.kind import MultiLabel
 from crucibench.tasks.regression.kind import Regression
 from crucibench.testing.metric import made_up_views
 from crucibench.util.errors import InputError
-from crucibench_suites.leak import embeddings, metrics, scenarios, sketches
+from crucibench_suites.leak import audits, embeddings, metrics, scenarios, sketches
 
 RNG = np.random.default_rng(0)
 
@@ -83,6 +84,18 @@ def test_planted_near_duplicates_are_found_and_no_others(
         twice = [*first[:20], *altered[:20]]
     within = sketches.partners(cell(twice), None, modality)
     assert within.tolist() == [-1] * 20 + list(range(20))
+
+
+def test_near_duplicates_that_say_little_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def severity(modality: Modality, count: int) -> Severity:
+        monkeypatch.setattr(audits, "repeated", lambda _: {"train": np.arange(1000) < count})
+        evidence: Any = SimpleNamespace(task=SimpleNamespace(modality=modality))
+        (found,) = audits.near_duplicates(evidence, evidence)
+        return found.severity
+
+    assert severity(Modality.IMAGE, 10) is Severity.SUSPECT
+    assert severity(Modality.IMAGE, 9) is Severity.INFO
+    assert severity(Modality.TABLE, 500) is Severity.INFO  # alike rows may be different cases
 
 
 def test_the_perceptual_hash_is_imagededups() -> None:

@@ -68,7 +68,7 @@ def test_one_set_below_chance_is_told(maker: Any) -> None:
 
 @pytest.mark.parametrize(
     ("share", "expected"),
-    [(0.02, []), (0.2, ["info: tied-scores"]), (0.8, ["suspect: tied-scores"])],
+    [(0.02, []), (0.2, ["info: tied-scores"]), (0.5, ["suspect: tied-scores"])],
 )
 def test_ties(maker: Any, share: float, expected: list[str]) -> None:
     def saturated(values: np.ndarray) -> np.ndarray:

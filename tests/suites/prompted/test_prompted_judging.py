@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crucibench.contracts.verdict import Severity
+from crucibench_suites.prompted.audits import _share
 from crucibench_suites.prompted.bbq import bbq_columns, bias_score
 from crucibench_suites.prompted.judging import chosen, extracted, pass_at, squad_form, token_f1
 
-BBQ = Path("/work/shared/data/bbq")
+# The published files, where a folder of data stands beside the checkout.
+BBQ = Path(__file__).parents[4] / "shared" / "data" / "bbq"
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,12 @@ BBQ = Path("/work/shared/data/bbq")
 )
 def test_extractors(pattern: str, text: str, found: str | None) -> None:
     assert extracted(pattern, text) == found
+
+
+@pytest.mark.parametrize(("bad", "severity"), [(1, Severity.INFO), (2, Severity.SUSPECT)])
+def test_a_tolerated_share_of_bad_answers_is_noted(bad: int, severity: Severity) -> None:
+    (found,) = _share("cut", np.arange(50) < bad, "answers were cut")
+    assert found.severity is severity and found.message == f"{bad} of 50 answers were cut"
 
 
 def test_squad_f1_as_its_script_counts() -> None:
