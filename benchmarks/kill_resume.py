@@ -24,7 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +299,7 @@ def main() -> None:
             count_tasks(root, one)
             account.add(one)
             if options.keep is not None:
-                options.keep.write_text(json.dumps(asdict(account)), encoding="utf-8")
+                options.keep.write_text(json.dumps(vars(account)), encoding="utf-8")
             shutil.rmtree(root.parent)
             print(f"{account.kills} kills, {len(account.through)} runs", file=sys.stderr)
             report(account, instants, shards)  # now and again: it takes long
