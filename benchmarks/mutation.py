@@ -46,7 +46,7 @@ WORK = ROOT / "results" / "mutation"
 COUNT, SEED = 300, 0
 TESTS = (
     "tests/harness/metrics", "tests/harness/stats", "tests/harness/passes",
-    "tests/harness/testing", "tests/suites",
+    "tests/harness/testing", "tests/harness/comparing", "tests/suites",
 )  # fmt: skip
 
 _ADVERSARIAL = "suites/crucibench_suites/adversarial"
@@ -364,8 +364,10 @@ def run_one(place: Place, tests: Sequence[str], shadow: Path, root: Path, limit:
         # A second mutant of the same length, within a second, would pass for the first.
         for stale in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
             stale.unlink()
-    # 1: a test failed; 2, or 4 of a conftest: they could not be imported, which the mutant did.
-    if done.returncode in {1, 2} or (done.returncode == 4 and b"conftest" in done.stderr):
+    # 1: a test failed; 2 or 4: they could not be imported, which the mutant did. 4 is also what
+    # ends a run of tests that are not there.
+    broken = b"conftest" in done.stderr or b"found no collectors" in done.stderr
+    if done.returncode in {1, 2} or (done.returncode == 4 and broken):
         return "killed"
     return "error" if done.returncode else "survived"
 

@@ -19,6 +19,7 @@ from sklearn import metrics as sk
 from crucibench.metrics import gap_clusters
 from crucibench.metrics.catalogue_groups import GAPS
 from crucibench.metrics.gap_chance import (
+    _from_rest,
     corrected_gap,
     detectable_gap,
     p_chance_of_means,
@@ -675,3 +676,16 @@ def test_nothing_to_tell_apart_has_no_interval() -> None:
     assert found.interval is None and np.isnan(found.p) and found.reason
     with pytest.raises(ValueError, match="parts: expected at least one"):
         change_of_largest([], "difference", level=0.95)
+
+
+def test_a_group_is_held_against_all_others_together() -> None:
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(k, 1.0, n) for k, n in enumerate((5, 9, 14))]
+    sizes, means = np.array([5, 9, 14]), np.array([one.mean() for one in samples])
+
+    def errors(k: int) -> float:
+        rest = np.concatenate(samples[:k] + samples[k + 1 :])
+        return float(abs(means[k] - rest.mean()) / np.sqrt(1 / sizes[k] + 1 / len(rest)))
+
+    found = _from_rest(means[None], sizes, 1 / np.sqrt(sizes))
+    assert found == pytest.approx([max(map(errors, range(3)))])

@@ -9,6 +9,7 @@ from scipy.stats import beta
 
 from crucibench.metrics.classification import balanced_accuracy, f1_macro, f1_weighted, mcc
 from crucibench.stats import bounded_mean, clopper_pearson, share_interval, table_interval
+from crucibench.stats.bounded import _beyond
 from crucibench.stats.composed import Tables
 
 
@@ -29,6 +30,13 @@ def test_with_half_an_unseen_value_ends_are_quantiles_of_beta_laws(hits: int, n:
     assert (found.lower == 0.0, found.upper == 1.0) == (hits == 0, hits == n)
     assert (found.method, found.level) == ("gaffke-halved", 0.95)
     assert bounded_mean([2.0], 2, 2) == (2.0, 2.0, 0.95, "gaffke")
+
+
+@pytest.mark.parametrize("at", [0.1, 0.24, 0.25, 0.26, 0.6])
+def test_of_two_points_the_weight_beyond_is_a_beta_laws(at: float) -> None:
+    # 0.25 is the mean, where the saddlepoint's formula has a limit of its own.
+    found = _beyond(np.array([0.0, 1.0]), np.array([9.0, 3.0]), at)
+    assert found == pytest.approx(beta.sf(at, 3, 9), abs=2e-3)
 
 
 def test_it_is_the_quantile_of_random_weights() -> None:

@@ -10,6 +10,7 @@ from scipy import stats
 from crucibench.stats.two_way import (
     Components,
     TwoSources,
+    _welch,
     components_of_one,
     difference_of_recipes,
     rows_alike,
@@ -24,6 +25,11 @@ def drawn(rng: np.random.Generator, s: int, n: int, training: float) -> np.ndarr
         + 0.7 * rng.normal(size=(1, n))
         + 0.7 * rng.normal(size=(s, n))
     )
+
+
+def test_degrees_of_freedom_are_satterthwaites_up_to_twice_the_fewest() -> None:
+    assert _welch([1.0, 9.0], [9, 9]) == pytest.approx(10**2 / (1 / 9 + 81 / 9))
+    assert _welch([1.0, 9.0], [2, 50]) == 4
 
 
 def test_mean_squares_of_a_table_by_hand() -> None:
