@@ -171,7 +171,7 @@ def test_one_training_tells_samples_from_askings() -> None:
     assert found.training is found.residual is None
     assert 5000 * found.samples == pytest.approx(1.0, rel=0.1)
     assert 5000 * found.repeat == pytest.approx(0.25, rel=0.05)
-    assert found.repeat_lower < found.repeat < found.repeat_upper
+    assert found.repeat_lower < found.repeat < found.repeat_upper < 1.2 * found.repeat
 
 
 def test_trainings_that_were_asked_differently_often_share_what_they_show() -> None:

@@ -120,7 +120,9 @@ def test_a_surrogate_tells_without_saved_examples(tmp_path: Path) -> None:
     assert "transfer-beats-white-box" in codes["masked"]
     joined = run.cells[cell(run, "masked", "worst-case-linf")].findings
     (told,) = [one for one in joined if one.code == "transfer-beats-white-box"]
-    examples = records(run, "masked", "surrogate-linf").set_index("id")["level"]
+    asked = records(run, "masked", "surrogate-linf").set_index("id")
+    assert (asked["queries"] == 1).all()
+    examples = asked["level"]
     attacks = records(run, "masked", "autoattack-quick-linf")
     gradients = attacks[attacks["attack"].str.startswith("apgd")].groupby("id")["level"].min()
     gained = examples < gradients.reindex(examples.index).fillna(1)

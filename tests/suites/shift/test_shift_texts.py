@@ -189,6 +189,10 @@ def test_a_typed_letter_lies_beside_the_one_meant() -> None:
         assert new.lower() in letters.NEIGHBOURS[old.lower()] and old.isupper() == new.isupper()
 
 
+def test_a_scanner_reads_two_letters_as_one() -> None:
+    assert "m" in only("ocr_confusion", "burn corn " * 30)  # of rn; no single letter becomes it
+
+
 def test_swaps_keep_letters_and_deletions_and_insertions_change_their_number() -> None:
     assert sorted(only("letter_swap", ENGLISH)) == sorted(ENGLISH)
     edits = int(made("letter_deletion", [ENGLISH])[5].columns["edits"][0])
