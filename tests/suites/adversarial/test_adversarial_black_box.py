@@ -239,9 +239,8 @@ def test_scores_that_mislead_are_told(drive: Any, linear: Any) -> None:
 
 def test_scores_and_labels_are_compared_where_they_differ_most() -> None:
     series: Any = SimpleNamespace(threat=SimpleNamespace(eps=(0.1, 0.3)))
-    ten = np.repeat(
-        [0, 1], 10
-    )  # ten that labels alone break at 0.1, ten that scores alone do at 0.3
+    # Labels alone break the first ten at 0.1, scores alone the others at 0.3.
+    ten = np.repeat([0, 1], 10)
     (found,) = label_only_beats(series, 2 - ten, 2 * ten, np.ones(20, dtype=bool))
     assert found.evidence["eps"] == 0.1 and found.evidence["labels_alone"] == 10
 
